@@ -1,0 +1,112 @@
+"""The errors that a user can cause: each a line or two of text and its exit code.
+
+| code | meaning                                              |
+|------|------------------------------------------------------|
+| 0    | done                                                 |
+| 1    | a bug in fundus-cli: traceback                       |
+| 2    | command or config                                    |
+| 3    | data, or a checkpoint that cannot be trusted         |
+| 4    | training diverged (a value that is not finite)       |
+| 5    | machine: disk full, read-only, memory                |
+| 6    | run folder busy or already used                      |
+| 7    | sweep finished, some jobs failed                     |
+| 129, 130, 143 | stopped by HUP, INT, TERM at a step boundary |
+"""
+
+from collections.abc import Iterable, Sequence
+
+
+class FundusError(Exception):
+    """Base of every error that is the user's to mend; its text is complete without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(FundusError):
+    """The command line or the config asks for something that does not exist or is out of range."""
+
+    exit_code = 2
+
+
+class DataError(FundusError):
+    """A photograph, a mask or a checkpoint is missing, damaged, ambiguous or not what it should be."""
+
+    exit_code = 3
+
+
+class DivergedError(FundusError):
+    """A loss or gradient is not finite; raised before the optimizer's update."""
+
+    exit_code = 4
+
+
+class MachineError(FundusError):
+    """The machine ran out of disk or memory, or a folder cannot be written."""
+
+    exit_code = 5
+
+
+class RunFolderError(FundusError):
+    """The run folder is in use by another process or holds an earlier run."""
+
+    exit_code = 6
+
+
+class SweepError(FundusError):
+    """The sweep is over and at least one of its jobs failed."""
+
+    exit_code = 7
+
+
+class Interrupted(FundusError):
+    """A signal asked to stop; everything up to the last optimizer step is saved."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+MAX_NAMES_SHOWN = 100
+"""So many names are listed per kind of problem before the rest is only counted."""
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Comma-separated names in natural reading order, the rest counted when there are too many."""
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:MAX_NAMES_SHOWN])
+    rest = len(ordered) - MAX_NAMES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+class Problems:
+    """What is wrong with a data set, gathered by kind so that all of it is told at once.
+
+    A kind is the sentence that explains the problem and says what to do; it prints as one line,
+    with every offender behind it.
+    """
+
+    def __init__(self) -> None:
+        self._offenders_by_kind: dict[str, list[str]] = {}
+
+    def add(self, kind: str, offender: str) -> None:
+        """Note that `offender` (a file or id, with the value found if that helps) has this problem."""
+        self._offenders_by_kind.setdefault(kind, []).append(offender)
+
+    def __bool__(self) -> bool:
+        return bool(self._offenders_by_kind)
+
+    def items(self) -> Sequence[tuple[str, list[str]]]:
+        """(kind, offenders) in the order of first appearance."""
+        return list(self._offenders_by_kind.items())
+
+    def lines(self) -> list[str]:
+        """One line per kind: the offenders, then what is wrong with them."""
+        return [
+            f"{kind} ({len(offenders)}): {list_names(offenders)}"
+            for kind, offenders in self._offenders_by_kind.items()
+        ]
+
+    def raise_if_any(self, headline: str) -> None:
+        """Raise one DataError with every problem gathered so far."""
+        if self:
+            raise DataError("\n".join([headline, *self.lines()]))

@@ -1,0 +1,1 @@
+"""A model and a photograph of any size to probabilities at native size."""

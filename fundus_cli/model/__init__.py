@@ -1,0 +1,1 @@
+"""Tensors to logits; no config, no files."""
