@@ -344,14 +344,28 @@ class TrainConfig:
     batch_size: int
     device: Device
     precision: Precision
-    threshold: float | str
+    threshold: int | float | str
     """Probability from which a pixel counts; `val`: the best on the val split, 0.5 without one."""
     overlays: int
     """How many test photographs are drawn with hits, misses and false alarms."""
     output: str
     """The run folder."""
+    resume: str | None
+    """null: start anew; auto: continue what `output` holds, or start when it is empty."""
+    overwrite: bool
+    """Move an earlier run in `output` aside before starting."""
+    save_every_min: float
+    """Minutes between checkpoints inside an epoch."""
 
     def __post_init__(self) -> None:
+        require(self.resume in (None, "auto"), "resume", self.resume, "null or auto")
+        require(
+            self.resume is None or not self.overwrite,
+            "overwrite",
+            self.overwrite,
+            "false when resume=auto",
+        )
+        require(self.save_every_min > 0, "save_every_min", self.save_every_min, "above 0")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
         require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
@@ -371,7 +385,7 @@ class EvalConfig:
     device: Device
     precision: Precision | None
     """null: as in training."""
-    threshold: float | str
+    threshold: int | float | str
     """`checkpoint`: the one that training chose."""
     overlays: int
     output: str

@@ -1,0 +1,62 @@
+"""Train and validation: cut by a hash of the person, so both eyes stay together and files may come and go."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from fundus_cli.errors import ConfigError, DataError
+
+
+def person_of(identifier: str, pattern: str | None) -> str:
+    """The person that a photograph's id names; the id itself without a pattern or a match.
+
+    Raises:
+        ConfigError: the pattern is no regular expression with a group.
+    """
+    if pattern is None:
+        return identifier
+    try:
+        match = re.search(pattern, identifier)
+        return match.group(1) if match else identifier
+    except (re.error, IndexError) as error:
+        raise ConfigError(
+            f"data.person={pattern}: must be a regular expression with one group ({error})"
+        ) from None
+
+
+def hash_share(name: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+
+
+def hold_out(
+    ids: Sequence[str], *, person: str | None, val_fraction: float, folds: int | None, fold: int
+) -> set[str]:
+    """Ids of train that are held out for validation.
+
+    A share: a person is held out when the hash of the name falls below `val_fraction`, so adding
+    photographs never moves an old one; the share is met on average. If that would hold out
+    nobody, the person with the smallest hash is; if everybody, the one with the largest stays.
+    Folds: persons in the order of their hash are dealt to the folds in turn, so that sizes
+    differ by one person at most.
+
+    Raises:
+        DataError: fewer persons than folds, or a single person to cut.
+    """
+    if folds is None and val_fraction == 0:
+        return set()
+    person_by_id = {identifier: person_of(identifier, person) for identifier in ids}
+    persons = sorted(set(person_by_id.values()), key=lambda name: (hash_share(name), name))
+    if folds is not None:
+        if len(persons) < folds:
+            raise DataError(f"data.folds={folds}: train has only {len(persons)} persons; lower it")
+        held = set(persons[fold::folds])
+    else:
+        if len(persons) < 2:
+            raise DataError(
+                f"data.val_fraction={val_fraction}: train has {len(persons)} photograph(s) or "
+                "persons, too few to hold one out; add photographs or set data.val_fraction=0"
+            )
+        below = sum(hash_share(name) < val_fraction for name in persons)
+        held = set(persons[: min(max(below, 1), len(persons) - 1)])
+    return {identifier for identifier, name in person_by_id.items() if name in held}
