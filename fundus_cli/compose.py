@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fundus_cli.config import DataConfig, to_plain
 from fundus_cli.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -245,7 +246,10 @@ def to_typed(config: DictConfig | dict[str, Any], schema: type[Config]) -> Confi
 
 
 def _missing_text(missing: Sequence[str]) -> str:
-    example = {"checkpoint": "checkpoint=outputs/train/<stamp>/best.pt", "data.root": "data.root=my_data"}
+    example = {
+        "checkpoint": "checkpoint=outputs/train/<stamp>/best.pt",
+        "data.root": "data.root=my_data",
+    }
     named = ", ".join(missing)
     shown = example.get(missing[0], f"{missing[0]}=...")
     return f"{named}: not given; add {shown}"
@@ -294,3 +298,16 @@ def expand_sweep(overrides: Sequence[Override]) -> list[list[str]]:
     """The override list of every job of a grid sweep, in Hydra's order."""
     batches = BasicSweeper.split_arguments(list(overrides), None)
     return [list(job) for batch in batches for job in batch]
+
+
+def change_data(stored: DataConfig, overrides: Sequence[str]) -> DataConfig:
+    """A stored data config with the command line's data.<key>=... on top.
+
+    Raises:
+        ConfigError: a value does not fit.
+    """
+    data = OmegaConf.create(to_plain(stored))
+    for override in parse_overrides(overrides):
+        if override.key_or_group.startswith("data."):
+            OmegaConf.update(data, override.key_or_group.removeprefix("data."), override.value())
+    return to_typed(data, DataConfig)

@@ -161,6 +161,8 @@ class DataConfig:
     """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV."""
     on_bad: OnBad
     """What to do with a file that cannot be used: stop before training, or skip and record it."""
+    allow_change: bool
+    """Resume even though files of the data set are not those the run began with."""
     mask_channel: MaskChannel
     """Where a mask with an alpha channel keeps its shape."""
     mask_threshold: float | None

@@ -19,9 +19,7 @@ class Purpose(IntEnum):
     bootstrap = 5
 
 
-def generator(
-    purpose: Purpose, seed: int, epoch: int = 0, index: int = 0
-) -> np.random.Generator:
+def generator(purpose: Purpose, seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
     """A fresh generator for one purpose: Philox (Salmon et al. 2011) keyed by seed and epoch.
 
     Args:

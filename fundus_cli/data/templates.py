@@ -140,7 +140,9 @@ def match_split(
             image=image,
             targets={name: files[identifier] for name, files in targets.items()},
             fov=fovs.get(identifier),
-            observer2={n: files[identifier] for n, files in observer2.items() if identifier in files},
+            observer2={
+                n: files[identifier] for n, files in observer2.items() if identifier in files
+            },
         )
         for identifier, image in sorted(images.items())
         if all(identifier in files for files in targets.values())
@@ -176,7 +178,9 @@ def _partners(
         if identifier not in found:
             near = sorted(other for other in left_over if _alike(other, identifier))
             hint = f" (found {found[near[0]].name}, which is another name)" if near else ""
-            problems.add(f"{what} missing, expected {template}, for", images[identifier].name + hint)
+            problems.add(
+                f"{what} missing, expected {template}, for", images[identifier].name + hint
+            )
     for identifier in sorted(left_over):
         problems.add(f"{what} without a photograph {split.image}", found[identifier].name)
     return found

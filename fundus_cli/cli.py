@@ -1,0 +1,199 @@
+"""The doors fundus-train and fundus-eval: parse, compose, validate, call, report errors.
+
+Imports no torch, so that --help and every config error answer at once.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fundus_cli import __version__
+from fundus_cli.compose import (
+    Command,
+    check_overrides,
+    compose_dict,
+    expand_sweep,
+    parse_overrides,
+    to_typed,
+)
+from fundus_cli.config import EvalConfig, TrainConfig
+from fundus_cli.errors import ConfigError, FundusError, SweepError
+from fundus_cli.help_page import help_page
+from fundus_cli.run.folder import check_unused, check_writable
+from fundus_cli.run.resume import finished
+from fundus_cli.run.signals import StopRequest
+
+PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
+"""Flags that print something and run nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The command line before Hydra reads it."""
+
+    overrides: list[str]
+    multirun: bool = False
+    debug: bool = False
+    config_dir: Path | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One console script."""
+
+    name: str
+    schema: type
+    run: Callable[[Any, Arguments, StopRequest], None]
+
+
+def train_main() -> int:
+    """Console script fundus-train; returns the exit code."""
+    return _main(Program("train", TrainConfig, _run_train))
+
+
+def eval_main() -> int:
+    """Console script fundus-eval; returns the exit code."""
+    return _main(Program("eval", EvalConfig, _run_eval))
+
+
+def _main(program: Program) -> int:
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    stop = StopRequest().install()
+    try:
+        _run(program, _read_arguments(arguments), stop)
+    except FundusError as error:
+        if debug:
+            traceback.print_exc()
+        with contextlib.suppress(OSError):
+            print(f"fundus-{program.name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _read_arguments(arguments: Sequence[str]) -> Arguments:
+    overrides, flags = [], []
+    multirun = debug = False
+    config_dir = None
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        name, _, value = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            if not value and not waiting:
+                raise ConfigError("--config-dir: expected a folder behind it")
+            config_dir = Path(value or waiting.pop(0))
+        elif word in ("--multirun", "-m"):
+            multirun = True
+        elif word == "--debug":
+            debug = True
+        elif name in PASSED_TO_HYDRA:
+            flags.append(word)
+            if not value and waiting and name in ("--cfg", "-c", "--info", "-i"):
+                flags.append(waiting.pop(0))
+        elif word in ("--help", "-h", "--version"):
+            flags.append(word)
+        elif word.startswith("-"):
+            raise ConfigError(f"{word}: no such flag, or one that is not open here; see --help")
+        else:
+            overrides.append(word)
+    return Arguments(
+        overrides=overrides,
+        multirun=multirun,
+        debug=debug,
+        config_dir=config_dir,
+        flags=tuple(flags),
+    )
+
+
+def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
+    if "--version" in arguments.flags:
+        print(f"fundus-cli {__version__}")
+        return
+    if {"--help", "-h"} & set(arguments.flags):
+        print(help_page(program.name, arguments.config_dir))
+        return
+    overrides = parse_overrides(arguments.overrides)
+    check_overrides(overrides, program.schema, arguments.config_dir, arguments.multirun)
+    if arguments.flags:
+        _pass_to_hydra(program.name, arguments)
+        return
+    if arguments.multirun:
+        jobs = expand_sweep(overrides) if _is_grid(arguments.overrides) else []
+        for job in jobs:
+            _typed(program, job, arguments.config_dir)
+        from fundus_cli.sweep import run_sweep
+
+        failed = run_sweep(program.name, arguments.overrides, arguments.config_dir, stop)
+        if failed:
+            raise SweepError(f"sweep finished, {failed} failed; the table says which and why")
+        return
+    program.run(_typed(program, arguments.overrides, arguments.config_dir), arguments, stop)
+
+
+def _is_grid(overrides: Sequence[str]) -> bool:
+    return not any(line.startswith("hydra/sweeper=") for line in overrides)
+
+
+def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) -> Any:
+    """One job's config; data.root alone means data=folder."""
+    command = Command(config_name=program.name, overrides=tuple(overrides), config_dir=config_dir)
+    composed, _ = compose_dict(command)
+    keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
+    if program.name == "train" and composed.data.name == "demo" and "data.root" in keys - {"data"}:
+        if "data" not in keys:
+            command = Command(
+                config_name=program.name,
+                overrides=("data=folder", *overrides),
+                config_dir=config_dir,
+            )
+            composed, _ = compose_dict(command)
+    return to_typed(composed, program.schema)
+
+
+def _pass_to_hydra(name: str, arguments: Arguments) -> None:
+    """Let Hydra print what it knows about the config."""
+    import hydra
+
+    directory = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir else []
+    sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *arguments.overrides]
+    main = hydra.main(config_path="pkg://fundus_cli.configs", config_name=name, version_base="1.3")
+    main(lambda config: None)()
+
+
+def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> None:
+    from fundus_cli.terminal import Terminal
+
+    check_unused(config)
+    check_writable(config.output)
+    with Terminal() as terminal:
+        if finished(config):
+            terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
+            return
+        from fundus_cli.train import train
+
+        train(config, stop, terminal)
+
+
+def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> None:
+    check_writable(config.output)
+    from fundus_cli.evaluate import evaluate
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        evaluate(config, arguments.overrides, terminal)
+
+
+if os.name == "nt":  # pragma: no cover
+    # Windows has no resource for the C locale; UTF-8 output needs asking for.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

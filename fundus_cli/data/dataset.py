@@ -1,0 +1,202 @@
+"""A data config to the checked photographs of train, val and test, all problems told at once."""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.data.demo import write_demo
+from fundus_cli.data.images import BadFile
+from fundus_cli.data.samples import Sample, read_sample
+from fundus_cli.data.splits import hold_out, person_of
+from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
+from fundus_cli.errors import ConfigError, DataError, Problems
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The photographs of each split, and what was noticed while reading them."""
+
+    structures: tuple[str, ...]
+    samples: dict[str, list[Sample]]
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    root: Path = field(default_factory=Path)
+
+    def manifest(self) -> dict[str, dict[str, str]]:
+        """{split: {file below the data set's folder: sha256}}."""
+        return {
+            split: {name: digest for s in samples for name, digest in sorted(s.hashes.items())}
+            for split, samples in self.samples.items()
+        }
+
+
+def resolve_root(config: DataConfig) -> Path:
+    """The data set's folder; data=demo is drawn on first use.
+
+    Raises:
+        ConfigError: no data.root is given.
+        DataError: the folder does not exist.
+    """
+    if config.demo is not None and config.name == "demo":
+        root = Path(config.root) if config.root else demo_folder(config)
+        write_demo(root, config.demo)
+        return root
+    if config.root is None:
+        raise ConfigError(
+            f"data.root: not given; add the folder of the data set, as in "
+            f"data={config.name} data.root=path/to/{config.name}"
+        )
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise DataError(f"data.root={config.root}: {state}")
+    return root
+
+
+def demo_folder(config: DataConfig) -> Path:
+    """Where the generated photographs of these settings are kept."""
+    settings = json.dumps(to_plain(config.demo), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return Path("outputs") / "demo" / digest
+
+
+def load_dataset(
+    config: DataConfig,
+    splits: Sequence[str] = SPLITS,
+    progress: Callable[[int], None] = lambda total: None,
+) -> Dataset:
+    """Pair, read and check every photograph of the wanted splits.
+
+    Args:
+        config: the data config.
+        splits: which of train, val and test to read.
+        progress: called once per photograph read with the number of photographs in all.
+
+    Raises:
+        ConfigError, DataError: with everything that is wrong.
+    """
+    root = resolve_root(config)
+    problems = Problems()
+    index = FileIndex(root)
+    files: dict[str, list[SampleFiles]] = {}
+    if {"train", "val"} & set(splits):
+        files["train"] = match_split(index, config.train, "train", problems)
+    if "test" in splits and config.test is not None:
+        files["test"] = match_split(index, config.test, "test", problems)
+    elif tuple(splits) == ("test",):
+        raise DataError(
+            f"data={config.name}: has no test split; score split=train, split=val or split=all"
+        )
+    problems.raise_if_any(f"data.root={root}: the files do not fit data={config.name}")
+    if "train" in files:
+        files["train"], files["val"] = _cut_val(files["train"], config)
+    wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
+    samples, bad = _read_all(wanted, config, root, progress)
+    if config.on_bad is OnBad.stop:
+        bad.raise_if_any(f"data.root={root}: files that cannot be used (data.on_bad=skip goes on)")
+    skipped = tuple(line for _, names in bad.items() for line in names)
+    _refuse_copies(samples)
+    for split in ("train",) if "train" in splits else ():
+        if not samples[split]:
+            raise DataError(f"data.root={root}: no photograph is left in {split}")
+    warnings = (*_content_warnings(samples, config), *_leak_warnings(samples, config))
+    return Dataset(
+        structures=tuple(config.structures),
+        samples=samples,
+        skipped=skipped,
+        warnings=warnings,
+        root=root,
+    )
+
+
+def _cut_val(
+    files: list[SampleFiles], config: DataConfig
+) -> tuple[list[SampleFiles], list[SampleFiles]]:
+    held = hold_out(
+        [f.id for f in files],
+        person=config.person,
+        val_fraction=config.val_fraction,
+        folds=config.folds,
+        fold=config.fold,
+    )
+    return [f for f in files if f.id not in held], [f for f in files if f.id in held]
+
+
+def _read_all(
+    files: dict[str, list[SampleFiles]],
+    config: DataConfig,
+    root: Path,
+    progress: Callable[[int], None],
+) -> tuple[dict[str, list[Sample]], Problems]:
+    """Decode on as many threads as there are cores: Pillow frees the interpreter while it decodes."""
+    jobs = [(split, f) for split, of_split in files.items() for f in of_split]
+
+    def read(job: tuple[str, SampleFiles]) -> Sample | BadFile:
+        try:
+            return read_sample(job[1], config, root)
+        except BadFile as error:
+            return error
+
+    samples: dict[str, list[Sample]] = {split: [] for split in files}
+    problems = Problems()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for (split, f), result in zip(jobs, pool.map(read, jobs), strict=True):
+            progress(len(jobs))
+            if isinstance(result, Sample):
+                samples[split].append(result)
+            else:
+                path = result.path or f.image
+                found = f" [{result.found}]" if result.found else ""
+                problems.add(result.kind, path.relative_to(root).as_posix() + found)
+    return samples, problems
+
+
+def _refuse_copies(samples: dict[str, list[Sample]]) -> None:
+    """Raise DataError when one photograph stands in two splits under any name."""
+    places = defaultdict(list)
+    for split, of_split in samples.items():
+        for sample in of_split:
+            places[sample.pixel_hash].append((split, sample.files.image.name))
+    problems = Problems()
+    for found in places.values():
+        if len({split for split, _ in found}) > 1:
+            problems.add(
+                "the same photograph in two splits, so a score would mean nothing; remove one",
+                " = ".join(f"{split}/{name}" for split, name in found),
+            )
+    problems.raise_if_any("data: leakage between splits")
+
+
+def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
+    warnings = []
+    for channel, structure in enumerate(config.structures):
+        everything = [s for of_split in samples.values() for s in of_split]
+        inside = sum(int(s.fov_mask.sum()) for s in everything)
+        covered = sum(float(s.target[channel][s.fov_mask].sum()) / 255 for s in everything)
+        if inside and covered == 0:
+            warnings.append(f"{structure}: every mask is empty; nothing can be learned from them")
+        elif inside and covered > 0.5 * inside:
+            warnings.append(
+                f"{structure}: masks cover {covered / inside:.0%} of the field of view; inverted? "
+                "data.mask_foreground says which value counts"
+            )
+    return warnings
+
+
+def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
+    if config.person is None:
+        return []
+    splits_by_person = defaultdict(set)
+    for split, of_split in samples.items():
+        for sample in of_split:
+            splits_by_person[person_of(sample.id, config.person)].add(split)
+    shared = sorted(name for name, splits in splits_by_person.items() if len(splits) > 1)
+    return [f"photographs of one person in several splits: {', '.join(shared)}"] if shared else []

@@ -1,0 +1,216 @@
+"""One photograph with its masks, decoded, checked and held in memory as bytes.
+
+Each file is decoded once per run. The photograph, its soft targets and its field of view are kept
+at the working resolution as uint8; the annotation at native size is kept as packed bits, because
+scores are computed there.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fundus_cli.config import DataConfig
+from fundus_cli.data.fov import find_fov
+from fundus_cli.data.fov import fov_diameter_px as diameter_px
+from fundus_cli.data.images import BadFile, read_photograph
+from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
+from fundus_cli.data.templates import SampleFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedMasks:
+    """Binary masks of one size, eight pixels a byte."""
+
+    shape: tuple[int, int, int]
+    bits: np.ndarray
+
+    @classmethod
+    def pack(cls, masks: np.ndarray) -> "PackedMasks":
+        """Pack (S, H, W) of 0 and 1."""
+        num, height, width = masks.shape
+        return cls(shape=(num, height, width), bits=np.packbits(masks.astype(bool)))
+
+    def unpack(self) -> np.ndarray:
+        """(S, H, W) bool."""
+        flat = np.unpackbits(self.bits, count=int(np.prod(self.shape)))
+        return flat.reshape(self.shape).astype(bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A photograph ready for training and scoring.
+
+    Attributes:
+        image: (3, H, W) uint8 at working resolution.
+        target: (S, H, W) uint8, share of each working pixel that the structure covers, 0 to 255.
+        fov_mask: (H, W) bool at working resolution.
+        mean: (3,) float32 of image / 255 inside the field of view.
+        std: (3,) float32 likewise, never 0.
+        native_targets: (S, h, w) at the photograph's own size.
+        native_fov: (1, h, w) likewise.
+        native_observer2: second observer's masks by structure, where there are any.
+        hashes: sha256 of each file by its path below the data set's folder.
+        pixel_hash: sha256 of the decoded photograph, equal for copies under other names.
+        fov_origin: `file` or `found`.
+    """
+
+    id: str
+    files: SampleFiles
+    image: np.ndarray
+    target: np.ndarray
+    fov_mask: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    native_targets: PackedMasks
+    native_fov: PackedMasks
+    native_observer2: dict[str, PackedMasks]
+    hashes: dict[str, str]
+    pixel_hash: str
+    fov_origin: str
+
+    @property
+    def file_hash(self) -> str:
+        """sha256 of the photograph's file."""
+        return next(iter(self.hashes.values()))
+
+    @property
+    def native_hw(self) -> tuple[int, int]:
+        """Height and width of the photograph's file."""
+        return self.native_fov.shape[1:]
+
+
+def mask_rule(config: DataConfig) -> MaskRule:
+    """How masks are read, from the data config."""
+    return MaskRule(
+        channel=config.mask_channel,
+        threshold=config.mask_threshold,
+        foreground=tuple(config.mask_foreground),
+    )
+
+
+def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
+    """Decode and check all files of one photograph.
+
+    Raises:
+        BadFile: with `path` set, for the first file that cannot be used.
+    """
+    image = _read(files.image, read_photograph, config.max_megapixels)
+    rule = mask_rule(config)
+    targets = [
+        _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
+        for path in files.targets.values()
+    ]
+    observer2 = {
+        name: _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
+        for name, path in files.observer2.items()
+    }
+    if files.fov is not None:
+        fov = _read(files.fov, read_fov_mask, config.max_megapixels)
+        fov, origin = _same_size(image, fov, files.fov), "file"
+    else:
+        fov, origin = find_fov(image), "found"
+    if not fov.any():
+        what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
+        raise _at(BadFile(what), files.fov or files.image)
+    return _assemble(files, config, root, image, np.stack(targets), fov, observer2, origin)
+
+
+def _assemble(
+    files: SampleFiles,
+    config: DataConfig,
+    root: Path,
+    image: np.ndarray,
+    targets: np.ndarray,
+    fov: np.ndarray,
+    observer2: dict[str, np.ndarray],
+    origin: str,
+) -> Sample:
+    hw = working_size(image.shape[:2], fov, config.fov_diameter_px)
+    small = resize_image(image, hw)
+    small_fov = resize_mask(fov, hw) >= 128
+    mean, std = fov_statistics(small, small_fov)
+    return Sample(
+        id=files.id,
+        files=files,
+        image=np.ascontiguousarray(small.transpose(2, 0, 1)),
+        target=np.stack([resize_mask(target, hw) for target in targets]),
+        fov_mask=small_fov,
+        mean=mean,
+        std=std,
+        native_targets=PackedMasks.pack(targets),
+        native_fov=PackedMasks.pack(fov[None]),
+        native_observer2={n: PackedMasks.pack(m[None]) for n, m in observer2.items()},
+        hashes={p.relative_to(root).as_posix(): file_sha256(p) for p in files.paths()},
+        pixel_hash=hashlib.sha256(image.tobytes()).hexdigest(),
+        fov_origin=origin,
+    )
+
+
+def _read(path: Path, reader, *arguments: object) -> np.ndarray:  # type: ignore[no-untyped-def]
+    try:
+        array: np.ndarray = reader(path, *arguments)
+        return array
+    except BadFile as error:
+        raise _at(error, path) from error
+
+
+def _at(error: BadFile, path: Path) -> BadFile:
+    error.path = path
+    return error
+
+
+def _same_size(image: np.ndarray, mask: np.ndarray, path: Path) -> np.ndarray:
+    if mask.shape != image.shape[:2]:
+        (h, w), (mh, mw) = image.shape[:2], mask.shape
+        error = BadFile("mask and photograph differ in size", f"{mw}x{mh}, photograph {w}x{h}")
+        raise _at(error, path)
+    return mask
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def working_size(
+    native_hw: tuple[int, ...], fov: np.ndarray, fov_diameter_px: int | None
+) -> tuple[int, int]:
+    """Height and width at which the network sees a photograph.
+
+    The photograph is scaled until its field of view has the diameter `fov_diameter_px`, so that a
+    vessel is about as many pixels wide for every camera; None keeps the native size.
+    """
+    height, width = native_hw
+    if fov_diameter_px is None:
+        return height, width
+    factor = fov_diameter_px / diameter_px(fov)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize_image(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 to another size, low-passed first when it shrinks."""
+    if image.shape[:2] == hw:
+        return image
+    resized = Image.fromarray(image).resize((hw[1], hw[0]), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def resize_mask(mask: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) of 0 and 1 to the covered share of each pixel of another size, 0 to 255."""
+    full = mask.astype(np.uint8) * np.uint8(255)
+    if mask.shape == hw:
+        return full
+    shrinks = hw[0] < mask.shape[0]
+    kernel = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(full).resize((hw[1], hw[0]), kernel))
+
+
+def fov_statistics(image: np.ndarray, fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel of image / 255 inside the field of view."""
+    inside = image[fov].astype(np.float32) / 255 if fov.any() else np.zeros((1, 3), np.float32)
+    std = np.maximum(inside.std(axis=0, dtype=np.float64), 1 / 255)
+    return inside.mean(axis=0, dtype=np.float64).astype(np.float32), std.astype(np.float32)

@@ -1,0 +1,150 @@
+"""Samples to training batches, each a function of (seed, epoch, index) alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
+from fundus_cli.data import augment
+from fundus_cli.data.samples import Sample
+from fundus_cli.randomness import Purpose, generator
+
+MAX_CENTRE_TRIES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one optimizer step sees.
+
+    Attributes:
+        image: (N, 3, H, W) float32, normalised, 0 outside the field of view where that is set.
+        target: (N, S, H, W) float32, 0 to 1.
+        fov_mask: (N, 1, H, W) bool; False on padding too.
+        ids: the photographs' names.
+    """
+
+    image: Tensor
+    target: Tensor
+    fov_mask: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class TrainingSampler:
+    """Cuts, changes and stacks training patches from photographs held in memory."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        data: DataConfig,
+        augmentation: AugmentConfig,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.samples = samples
+        self.data = data
+        self.augmentation = augmentation
+        self.seed = seed
+        self.device = device
+        self.per_image = data.patches_per_image if data.patch_px is not None else 1
+
+    def __len__(self) -> int:
+        return len(self.samples) * self.per_image
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch, shuffled."""
+        return generator(Purpose.order, self.seed, epoch).permutation(len(self))
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
+        """The patches with these indices, on the device."""
+        samples = [self.samples[int(i) % len(self.samples)] for i in indices]
+        patch = self.data.patch_px
+        if patch is None:
+            hw = (
+                max(s.fov_mask.shape[0] for s in samples),
+                max(s.fov_mask.shape[1] for s in samples),
+            )
+            windows = np.stack([_padded(_planes(s), hw) for s in samples])
+        else:
+            hw = (patch, patch)
+            side = augment.window_px(self.augmentation, patch)
+            windows = np.stack(
+                [
+                    _window(s, self._centre(s, patch, epoch, int(i)), side)
+                    for s, i in zip(samples, indices, strict=True)
+                ]
+            )
+        draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
+        planes = torch.from_numpy(windows).to(self.device).float().div_(255)
+        planes = augment.apply_geometry(draws, planes, hw)
+        image = augment.apply_colour(draws, planes[:, :3])
+        fov_mask = planes[:, -1:] > 0.999
+        if self.data.normalisation is Normalisation.fov:
+            image = normalise(image, fov_mask, samples)
+        return Batch(image, planes[:, 3:-1], fov_mask, tuple(s.id for s in samples))
+
+    def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
+        """A pixel of the field of view, moved inwards so that the patch stays on the photograph."""
+        random = generator(Purpose.patch, self.seed, epoch, index)
+        height, width = sample.fov_mask.shape
+        y, x = height // 2, width // 2
+        for _ in range(MAX_CENTRE_TRIES):
+            y, x = int(random.integers(height)), int(random.integers(width))
+            if sample.fov_mask[y, x]:
+                break
+        return _inward(y, height, patch), _inward(x, width, patch)
+
+
+def normalise(image: Tensor, fov_mask: Tensor, samples: Sequence[Sample]) -> Tensor:
+    """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it."""
+    mean = torch.from_numpy(np.stack([s.mean for s in samples])).to(image.device)
+    std = torch.from_numpy(np.stack([s.std for s in samples])).to(image.device)
+    return (image - mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
+
+
+def whole_image(sample: Sample, normalisation: Normalisation, device: torch.device) -> Batch:
+    """One whole photograph as the network sees it when nothing is drawn."""
+    image = torch.from_numpy(sample.image)[None].to(device).float().div_(255)
+    fov_mask = torch.from_numpy(sample.fov_mask)[None, None].to(device)
+    target = torch.from_numpy(sample.target)[None].to(device).float().div_(255)
+    if normalisation is Normalisation.fov:
+        image = normalise(image, fov_mask, [sample])
+    return Batch(image, target, fov_mask, (sample.id,))
+
+
+def _inward(centre: int, length: int, patch: int) -> int:
+    half = patch // 2
+    if length <= patch:
+        return length // 2
+    return min(max(centre, half), length - (patch - half))
+
+
+def _planes(sample: Sample) -> list[np.ndarray]:
+    return [*sample.image, *sample.target, sample.fov_mask.view(np.uint8) * np.uint8(255)]
+
+
+def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
+    padded = np.zeros((len(planes), *hw), np.uint8)
+    for plane, target in zip(planes, padded, strict=True):
+        target[: plane.shape[0], : plane.shape[1]] = plane
+    return padded
+
+
+def _window(sample: Sample, centre: tuple[int, int], side: int) -> np.ndarray:
+    """(3 + S + 1, side, side) uint8 around a pixel; 0, and outside the FOV, beyond the frame."""
+    num = 3 + len(sample.target) + 1
+    window = np.zeros((num, side, side), np.uint8)
+    top, left = centre[0] - side // 2, centre[1] - side // 2
+    height, width = sample.fov_mask.shape
+    y0, y1 = max(top, 0), min(top + side, height)
+    x0, x1 = max(left, 0), min(left + side, width)
+    inside = (slice(None), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    window[:3][inside] = sample.image[:, y0:y1, x0:x1]
+    window[3:-1][inside] = sample.target[:, y0:y1, x0:x1]
+    window[-1:][inside] = sample.fov_mask[None, y0:y1, x0:x1].view(np.uint8) * np.uint8(255)
+    return window

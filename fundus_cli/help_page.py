@@ -1,0 +1,72 @@
+"""The --help pages, read from the YAML files themselves so that they cannot go stale."""
+
+from importlib import resources
+from pathlib import Path
+
+from fundus_cli import __version__
+from fundus_cli.compose import CONFIG_MODULE, GROUPS, choices
+
+INTRO = {
+    "train": """\
+fundus-train trains a U-Net on retinal photographs and scores it.
+
+  fundus-train                                        try it: trains on generated photographs
+  fundus-train data.root=my_data                      train_images/ train_masks/ test_images/ test_masks/
+  fundus-train data=drive data.root=path/to/DRIVE     a public data set in its official layout
+  fundus-train data.root=my_data epochs=50 model.base_channels=32 optimizer.lr=3e-4
+  fundus-train output=outputs/train/mine resume=auto  continue what was stopped
+  fundus-train -m model.base_channels=8,16,32 optimizer.lr=1e-3,3e-4     try every combination
+  fundus-eval checkpoint=outputs/train/mine/best.pt   score it again, or on other photographs
+""",
+    "eval": """\
+fundus-eval scores a checkpoint on photographs with masks.
+
+  fundus-eval checkpoint=outputs/train/mine/best.pt            the numbers that training printed
+  fundus-eval checkpoint=outputs/train/mine split=val          on the validation photographs
+  fundus-eval checkpoint=... data=stare data.root=path/to/STARE    on another data set
+""",
+}
+
+FLAGS = """\
+Flags:
+  -m, --multirun        run every combination of comma-separated values
+  --cfg job             print the composed config and stop
+  --config-dir FOLDER   add your own YAML files, as in FOLDER/data/clinic.yaml for data=clinic
+  --debug               show the traceback of an error
+  --shell-completion    see --hydra-help
+  --version, --help
+"""
+
+
+def help_page(program: str, config_dir: Path | None) -> str:
+    """The page for `train` or `eval`: commands, groups with their choices, keys with their meaning."""
+    groups = GROUPS if program == "train" else ("data",)
+    width = max(len(name) for name in groups)
+    lines = [INTRO[program], "Groups, chosen as group=name:"]
+    lines += [f"  {name:{width}}  {', '.join(choices(name, config_dir))}" for name in groups]
+    lines += [
+        "",
+        "Keys, set as key=value (keys of a group as in optimizer.lr=3e-4, see --cfg job):",
+    ]
+    lines += _key_lines(f"{program}.yaml", "")
+    if program == "train":
+        for group, name in (("model", "unet"), ("optimizer", "adam"), ("data", "_base")):
+            lines += _key_lines(f"{group}/{name}.yaml", f"{group}.")
+    lines += ["", FLAGS + f"\nfundus-cli {__version__}"]
+    return "\n".join(lines)
+
+
+def _key_lines(file: str, prefix: str) -> list[str]:
+    """`key=default` and the comment above it, for the plain keys of one YAML file."""
+    text = (resources.files(CONFIG_MODULE) / file).read_text(encoding="utf-8")
+    lines, comment = [], ""
+    for line in text.splitlines():
+        if line.startswith("# "):
+            comment = line[2:]
+        elif line and not line.startswith((" ", "defaults:", "hydra:", "name:")):
+            key, _, value = line.partition(": ")
+            if value and comment:
+                shown = f"{prefix}{key}={value}"
+                lines.append(f"  {shown:34} {comment}")
+            comment = ""
+    return lines

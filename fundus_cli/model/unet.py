@@ -1,0 +1,93 @@
+"""The U-Net: photographs of any size to one logit per structure and pixel."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) with batch norm, same-size convolutions and one head.
+
+    Each of `depth` levels convolves twice, keeps the result as skip and halves the size by max
+    pooling; the bottleneck lies below; the way up doubles the size with 2x2 transposed
+    convolutions and joins the skip. Channels double per level, starting from `base_channels`.
+    Weights start as PyTorch initialises them. With 3 channels in, 1 structure, 64 base channels
+    and depth 4 it has 31,043,521 parameters.
+
+    Deviations from the paper, all usual today: convolutions are padded with zeros instead of
+    cropping the skips, each is followed by batch norm, and there is no dropout.
+
+    Args:
+        in_channels: C, channels of the image.
+        num_structures: S, one logit each; several may be on at the same pixel.
+        base_channels: channels of the first level.
+        depth: how often the size is halved, 0 or more.
+    """
+
+    def __init__(
+        self, in_channels: int, num_structures: int, base_channels: int, depth: int
+    ) -> None:
+        super().__init__()
+        widths = [base_channels * 2**level for level in range(depth + 1)]
+        self.multiple = 2**depth
+        self.encoder = nn.ModuleList(
+            double_conv(narrow, wide)
+            for narrow, wide in zip([in_channels, *widths], widths[:-1], strict=False)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.bottleneck = double_conv(widths[-2] if depth else in_channels, widths[-1])
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
+            for width in reversed(widths[:-1])
+        )
+        self.decoder = nn.ModuleList(
+            double_conv(2 * width, width) for width in reversed(widths[:-1])
+        )
+        self.head = nn.Conv2d(base_channels, num_structures, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, S, H, W) of images (N, C, H, W) with any H, W >= 1.
+
+        Sizes that 2**depth does not divide are padded at the right and bottom by `pad_to_multiple`
+        and the logits cropped back.
+        """
+        height, width = image.shape[-2:]
+        features = pad_to_multiple(image, self.multiple)
+        if self.training and features.numel() // features.shape[1] == self.multiple**2:
+            # One value per channel is left in the bottleneck; batch norm cannot train on that.
+            features = F.pad(features, (0, self.multiple, 0, 0), mode="replicate")
+        skips = []
+        for level in self.encoder:
+            features = level(features)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.bottleneck(features)
+        for upsample, level in zip(self.upsample, self.decoder, strict=True):
+            features = level(torch.cat([skips.pop(), upsample(features)], dim=1))
+        logits: Tensor = self.head(features)
+        return logits[..., :height, :width]
+
+
+def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Twice: 3x3 convolution, batch norm, ReLU; (N, C, H, W) keeps its H and W."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers += [
+            nn.Conv2d(channels, out_channels, kernel_size=3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until H and W of (N, C, H, W) are multiples of `multiple`.
+
+    Repeating adds no edge, where zeros would draw one (black is not 0 in a normalised photograph),
+    and needs no minimum size, where mirroring does. An image that fits is returned as it is.
+    """
+    height, width = image.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if below == 0 and right == 0:
+        return image
+    return F.pad(image, (0, right, 0, below), mode="replicate")

@@ -1,0 +1,64 @@
+"""Overlays: hits, misses and false alarms drawn on the photograph, with a caption that explains them."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fundus_cli.run.files import write_whole
+
+HIT, MISS, FALSE_ALARM = (86, 180, 233), (255, 110, 40), (240, 228, 66)
+"""Sky blue, vermilion (lightened for the dark ground) and yellow of Okabe and Ito (2008)."""
+
+
+def draw_overlay(
+    image: np.ndarray, prediction: np.ndarray, target: np.ndarray, fov: np.ndarray
+) -> np.ndarray:
+    """The photograph in dim grey with every pixel of prediction or target coloured.
+
+    Args:
+        image: (H, W, 3) uint8.
+        prediction: (H, W) bool.
+        target: (H, W) bool.
+        fov: (H, W) bool; nothing is coloured outside it.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    grey = (image[..., 1] * 0.6).astype(np.uint8)
+    drawn = np.repeat(grey[..., None], 3, axis=2)
+    drawn[prediction & target & fov] = HIT
+    drawn[~prediction & target & fov] = MISS
+    drawn[prediction & ~target & fov] = FALSE_ALARM
+    return drawn
+
+
+def save_overlay(path: Path, overlay: np.ndarray, caption: str) -> None:
+    """Write an overlay as PNG with a caption and the legend below it.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    height, width = overlay.shape[:2]
+    size = max(9, width // 42)
+    bar = round(size * 3.4)
+    canvas = Image.new("RGB", (width, height + bar), (16, 16, 16))
+    canvas.paste(Image.fromarray(overlay), (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size)
+    pen.text((size * 0.6, height + size * 0.3), caption, font=font, fill=(235, 235, 235))
+    x, y = size * 0.6, height + size * 1.9
+    for name, colour in (("hit", HIT), ("miss", MISS), ("false alarm", FALSE_ALARM)):
+        pen.rectangle((x, y + size * 0.15, x + size * 0.9, y + size * 1.05), fill=colour)
+        pen.text((x + size * 1.2, y), name, font=font, fill=(235, 235, 235))
+        x += size * 2.2 + pen.textlength(name, font=font)
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def file_stem(identifier: str) -> str:
+    """An id as a file name that every system takes."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", identifier)[:150]

@@ -1,0 +1,160 @@
+"""Checkpoints: tensors and plain values, verified before they are believed."""
+
+import io
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fundus_cli.compose import from_plain
+from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.errors import ConfigError, DataError
+from fundus_cli.run.files import write_whole
+
+FORMAT = 1
+"""Raised when an older reader could not understand a newer file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Probability from which a pixel counts, and how it was chosen (`fixed` or `val`)."""
+
+    value: float
+    origin: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a run is; with the config, all that the next step depends on beside the tensors.
+
+    Attributes:
+        epoch: the epoch under way, from 0; equal to config.epochs when the run is over.
+        batch: batches of that epoch that are done.
+        step: optimizer steps done.
+        loss_sum: sum of the epoch's training losses so far, weighted by photographs.
+        num_seen: photographs or patches behind that sum.
+        rows: the log, one row per finished epoch.
+        best: the row of the best epoch so far.
+        seconds: training time so far.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    num_seen: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_score: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    config: TrainConfig
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    progress: Progress
+    threshold: Threshold
+    manifest: dict[str, dict[str, str]]
+    path: Path
+
+
+def save(
+    path: Path,
+    *,
+    config: TrainConfig,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    threshold: Threshold,
+    manifest: dict[str, dict[str, str]],
+) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "config": to_plain(config),
+        "model": {name: t.contiguous() for name, t in model.state_dict().items()},
+        "optimizer": optimizer.state_dict(),
+        "progress": {name: getattr(progress, name) for name in Progress.__slots__},
+        "threshold": {"value": threshold.value, "origin": threshold.origin},
+        "manifest": manifest,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint; nothing in it can run code or name code.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: the file is damaged, from a stranger, or no checkpoint of ours.
+    """
+    if not path.exists():
+        raise ConfigError(f"checkpoint={path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise DataError(f"{path}: checksum of {damaged} is wrong; the file is damaged")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{path}: is no checkpoint that can be read safely ({type(error).__name__}); "
+            "it may be cut off, damaged, or made by another program"
+        ) from error
+    try:
+        return _checked(content, path)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise DataError(f"{path}: is no checkpoint of fundus-train ({error})") from error
+
+
+def _checked(content: Any, path: Path) -> Checkpoint:
+    if not isinstance(content, dict):
+        raise TypeError("not a mapping")
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']}, this program reads {FORMAT}")
+    threshold = Threshold(float(content["threshold"]["value"]), str(content["threshold"]["origin"]))
+    if not 0 < threshold.value < 1:
+        raise ValueError(f"threshold {threshold.value}")
+    return Checkpoint(
+        config=from_plain(content["config"], TrainConfig),
+        model=dict(content["model"]),
+        optimizer=dict(content["optimizer"]),
+        progress=Progress(**content["progress"]),
+        threshold=threshold,
+        manifest=dict(content["manifest"]),
+        path=path,
+    )
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Copy weights into a model after comparing every name and shape.
+
+    Raises:
+        DataError: with the first difference.
+    """
+    expected = model.state_dict()
+    for name in sorted(set(expected) ^ set(state)):
+        where = "missing" if name in expected else "unknown"
+        raise DataError(f"{path}: weight {name} is {where}; the file belongs to another network")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise DataError(
+                f"{path}: weight {name} has shape {tuple(tensor.shape)}, "
+                f"the network wants {tuple(expected[name].shape)}"
+            )
+    model.load_state_dict(state)

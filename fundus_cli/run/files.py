@@ -1,0 +1,131 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from fundus_cli.errors import MachineError
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write through `write(file)` to a temporary name, sync, rename.
+
+    A reader sees the old file or the new one; an exception leaves the old one and no temporary.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        cause = _os_error(error)
+        if cause is not None:
+            raise machine_error(path, cause) from error
+        raise
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The operating system's error behind one that torch made of it."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def machine_error(path: Path, error: OSError) -> MachineError:
+    """One line on a file that cannot be written: what the system says, and how much room is left."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    hint = "choose another folder with output=..."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = shutil.disk_usage(path.parent).free
+        hint = f"{free / 1e6:.1f} MB free; make room and run the same command with resume=auto"
+    return MachineError(f"{path}: cannot be written ({reason}); {hint}")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Delete what killed writers left; call while holding the folder's lock."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def strict(value: Any) -> Any:
+    """The same value with NaN and infinities as None, as strict JSON wants it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return value
+
+
+def write_json(path: Path, content: object) -> None:
+    """Strict JSON, indented; NaN is written as null."""
+    text = json.dumps(strict(content), indent=2, allow_nan=False, ensure_ascii=False)
+    write_whole(path, lambda file: file.write((text + "\n").encode()))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A header and a row per mapping; columns in the order in which they first appear."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value
+
+
+def link_whole(source: Path, destination: Path) -> None:
+    """Make `destination` the same file as `source` in one step, without writing its bytes again.
+
+    Both names keep their content when the other is later replaced, since files are only ever
+    replaced whole. Where the file system has no hard links the bytes are copied.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        temporary.replace(destination)
+        # Replacing one link by another to the same file leaves the temporary name behind.
+        temporary.unlink(missing_ok=True)
+        _sync_folder(destination.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        with source.open("rb") as file:
+            write_whole(destination, lambda out: shutil.copyfileobj(file, out))

@@ -1,0 +1,133 @@
+"""The run folder: made once, held by one process, never overwritten."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fundus_cli.config import TrainConfig
+from fundus_cli.errors import RunFolderError
+from fundus_cli.run.files import machine_error, remove_stale_temporaries, write_json
+
+LOCK_NAME = ".lock"
+RUN_FILES = ("config.json", "last.pt", "best.pt", "log.csv", "summary.json")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run was started in this folder."""
+    return any((folder / name).exists() for name in RUN_FILES)
+
+
+def check_writable(output: str) -> None:
+    """Fail early when the run folder cannot be made; leaves nothing behind.
+
+    Raises:
+        MachineError: the nearest existing folder above cannot be written.
+        RunFolderError: a file stands in the way.
+    """
+    path = Path(output).absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    if not path.is_dir():
+        raise RunFolderError(f"output={output}: {path} is a file; choose another folder")
+    probe = path / f".fundus.{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise machine_error(Path(output), error) from error
+
+
+def check_unused(config: TrainConfig) -> None:
+    """Fail early when the run folder holds a run that may not be touched.
+
+    Raises:
+        RunFolderError: it does, and neither resume nor overwrite says what to do with it.
+    """
+    if config.resume is None and not config.overwrite and holds_run(Path(config.output)):
+        raise RunFolderError(
+            f"output={config.output}: holds a run already; continue it with resume=auto, "
+            "or move it aside with overwrite=true"
+        )
+
+
+@contextlib.contextmanager
+def held(output: str, overwrite: bool = False) -> Iterator[Path]:
+    """The run folder, locked for this process until the block ends.
+
+    The lock is the operating system's and dies with the process, so a stale one is no obstacle.
+
+    Raises:
+        RunFolderError: another process holds it.
+        MachineError: it cannot be written.
+    """
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+        if overwrite and holds_run(folder):
+            os.close(lock)
+            folder.rename(_aside(folder))
+            folder.mkdir()
+            lock = _lock(folder)
+    except OSError as error:
+        raise machine_error(folder, error) from error
+    try:
+        remove_stale_temporaries(folder)
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def _aside(folder: Path) -> Path:
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1000):
+        suffix = f".{number}" if number else ""
+        path = folder.with_name(f"{folder.name}.before-{stamp}{suffix}")
+        if not path.exists():
+            return path
+    raise RunFolderError(f"output={folder}: too many earlier runs beside it")
+
+
+def _lock(folder: Path) -> int:
+    path = folder / LOCK_NAME
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock_exclusively(descriptor)
+    except OSError:
+        holder = path.read_text(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise RunFolderError(
+            f"output={folder}: in use by {holder}; wait for it or choose another output=..."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return descriptor
+
+
+def _lock_exclusively(descriptor: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def read_summary(folder: Path) -> dict[str, object] | None:
+    """What summary.json says, or None without a whole one."""
+    try:
+        content = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write_status(folder: Path, status: str, **more: object) -> None:
+    """summary.json: `running`, `done`, `failed` or `stopped`, with what a leaderboard needs."""
+    write_json(folder / "summary.json", {"status": status, **more})

@@ -1,0 +1,79 @@
+"""What a person sees: lines, progress bars, and the same lines in the run's log file."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Terminal:
+    """Prints lines above the bars; goes on silently when nobody reads them any more."""
+
+    def __init__(self) -> None:
+        self._log: Path | None = None
+        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar_name = ""
+        self._broken = False
+
+    def log_to(self, path: Path) -> None:
+        """From now on append every line, with its time, to a file."""
+        self._log = path
+
+    def say(self, line: str) -> None:
+        """A line on standard output and in the log."""
+        self.record(line)
+        if self._broken:
+            return
+        try:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+        except OSError:
+            # The reader is gone (as in `| head`); training goes on.
+            self._broken = True
+            with contextlib.suppress(OSError):
+                sys.stdout = Path("/dev/null").open("w")  # noqa: SIM115
+
+    def record(self, text: str) -> None:
+        """A line in the log alone."""
+        if self._log is not None:
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp} {text}\n")
+
+    def reading(self, total: int) -> None:
+        """One more photograph of `total` is read."""
+        self._advance("reading photographs", total, "photo")
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """Step `done` of `total` of an epoch is over."""
+        self._advance(f"epoch {epoch}", total, "step", done)
+
+    def close_bar(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _advance(self, name: str, total: int, unit: str, done: int | None = None) -> None:
+        if self._bar is None or self._bar_name != name:
+            self.close_bar()
+            self._bar_name = name
+            # disable=None: no bar unless standard error is a terminal.
+            self._bar = tqdm(total=total, desc=name, unit=unit, leave=False, disable=None)
+        self._bar.update(done - self._bar.n if done is not None else 1)
+        if self._bar.n >= total:
+            self.close_bar()
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close_bar()

@@ -1,0 +1,143 @@
+"""fundus-train behind the door: photographs in, a run folder with checkpoints and scores out."""
+
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.data.dataset import Dataset, load_dataset
+from fundus_cli.errors import FundusError, Interrupted
+from fundus_cli.report.curves import draw_curves
+from fundus_cli.run import checkpoint
+from fundus_cli.run.environment import describe
+from fundus_cli.run.files import write_json
+from fundus_cli.run.folder import check_unused, held, holds_run, write_status
+from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoint
+from fundus_cli.run.signals import StopRequest
+from fundus_cli.scoring import predictor_of, say_scores, score, write_scores
+from fundus_cli.terminal import Terminal
+from fundus_cli.training.loop import Console, Trainer
+
+
+def train(config: TrainConfig, stop: StopRequest, terminal: Terminal) -> dict[str, Any]:
+    """Check, train, score; returns what summary.json says.
+
+    Raises:
+        FundusError: with nothing lost but the steps since the last checkpoint.
+    """
+    dataset = load_dataset(config.data, progress=terminal.reading)
+    terminal.close_bar()
+    with held(config.output, config.overwrite) as folder:
+        check_unused(config)
+        terminal.log_to(folder / "train.log")
+        try:
+            return _train_in(folder, config, dataset, stop, terminal)
+        except BaseException as error:
+            _record_failure(folder, error, terminal)
+            raise
+
+
+def _record_failure(folder: Path, error: BaseException, terminal: Terminal) -> None:
+    terminal.record(traceback.format_exc())
+    if not holds_run(folder):
+        return
+    status = "stopped" if isinstance(error, Interrupted) else "failed"
+    code = error.exit_code if isinstance(error, FundusError) else 1
+    reason = str(error) or type(error).__name__
+    try:
+        write_status(folder, status, exit_code=code, reason=reason)
+    except FundusError:
+        terminal.record("the failure could not be written into summary.json")
+
+
+def _train_in(
+    folder: Path, config: TrainConfig, dataset: Dataset, stop: StopRequest, terminal: Terminal
+) -> dict[str, Any]:
+    started = time.monotonic()
+    saved = newest_checkpoint(folder, terminal.say) if config.resume else None
+    notes = _checked_resume(saved, config, dataset) if saved else []
+    trainer = Trainer(config, dataset, folder, stop, Console(terminal.say, terminal.step))
+    if saved:
+        trainer.restore(saved)
+    write_json(folder / "config.json", to_plain(config))
+    environment = describe(trainer.device, str(trainer.dtype).removeprefix("torch."))
+    write_json(folder / "environment.json", environment)
+    write_json(folder / "splits.json", split_ids(dataset))
+    write_status(folder, "running")
+    for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
+        terminal.say(line)
+    stop.defer()
+    name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
+    trainer.fit(
+        lambda: draw_curves(trainer.progress.rows, folder / "curves.png", name),
+    )
+    terminal.close_bar()
+    summary = _finish(folder, config, dataset, trainer, stop, terminal)
+    summary["duration_s"] = round(time.monotonic() - started, 1)
+    write_status(folder, "done", **summary)
+    terminal.say(f"run folder: {folder}")
+    return summary
+
+
+def _checked_resume(
+    saved: checkpoint.Checkpoint, config: TrainConfig, dataset: Dataset
+) -> list[str]:
+    notes = check_config(saved.config, config)
+    notes += check_manifest(saved.manifest, dataset.manifest(), config.data.allow_change)
+    progress = saved.progress
+    return [*notes, f"resume: from epoch {progress.epoch + 1}, step {progress.step}"]
+
+
+def split_ids(dataset: Dataset) -> dict[str, list[str]]:
+    """Which photograph went where."""
+    ids = {split: [s.id for s in samples] for split, samples in dataset.samples.items()}
+    return {**ids, "skipped": list(dataset.skipped)}
+
+
+def opening_lines(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> list[str]:
+    """What is about to happen, in two lines."""
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
+    weights = sum(p.numel() for p in trainer.model.parameters())
+    lines = [
+        f"{config.data.name}: {sizes} photographs of {', '.join(dataset.structures)}",
+        f"{config.model.name.value}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
+        f"on {trainer.device} in {str(trainer.dtype).removeprefix('torch.')}",
+    ]
+    lines += [f"skipped: {name}" for name in dataset.skipped]
+    return lines
+
+
+def _finish(
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    trainer: Trainer,
+    stop: StopRequest,
+    terminal: Terminal,
+) -> dict[str, Any]:
+    """Score best.pt exactly as fundus-eval will; returns the summary."""
+    progress = trainer.progress
+    summary: dict[str, Any] = {
+        "epochs": config.epochs,
+        "best_epoch": progress.best_epoch,
+        "score": progress.best_score,
+        "last": progress.rows[-1],
+        "best": next((r for r in progress.rows if r["epoch"] == progress.best_epoch), None),
+        "train_s": round(progress.seconds, 1),
+    }
+    best = folder / "best.pt"
+    saved = checkpoint.load(best if best.exists() else folder / "last.pt")
+    split = next((s for s in ("test", "val") if dataset.samples.get(s)), None)
+    if split is None:
+        terminal.say("no test and no val photographs: nothing to score")
+        return summary
+    predictor = predictor_of(saved, trainer.device)
+    evaluation = score(saved, predictor, dataset, config.data.name, split, saved.threshold)
+    stop.raise_if_asked("training is complete; the same command with resume=auto scores it")
+    write_scores(
+        folder, evaluation, predictor, dataset, config.overlays, config.data.max_megapixels
+    )
+    say_scores(evaluation, terminal.say)
+    pooled = {name: evaluation.pooled(name) for name in dataset.structures}
+    return {**summary, "scored_split": split, "pooled": pooled}

@@ -1,0 +1,357 @@
+"""Augmentation: markers land where they should; what is drawn depends on the sample alone."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fundus_cli.config import AugmentConfig
+from fundus_cli.data.augment import Draws, apply_colour, apply_geometry, draw, window_px
+
+NO_OPTIONS = {
+    "flips": False,
+    "rotation_deg": 0,
+    "scale": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "colour": 0,
+}
+NO_CHANGE = {
+    "flip_h": False,
+    "flip_v": False,
+    "angle_deg": 0,
+    "zoom": 1,
+    "contrast": 1,
+    "brightness": 0,
+    "colour": (1, 1, 1),
+}
+
+
+def augment_config(**options: float) -> AugmentConfig:
+    return AugmentConfig(**(NO_OPTIONS | options))
+
+
+STANDARD = augment_config(
+    flips=True, rotation_deg=180, scale=0.25, brightness=0.1, contrast=0.2, colour=0.1
+)
+NOTHING = augment_config()
+
+
+def draws(num: int = 1, **changes: object) -> Draws:
+    """Draws that change nothing but `changes`, the same for each of `num` samples."""
+    values = {}
+    for key, value in (NO_CHANGE | changes).items():
+        one = np.asarray(value, bool if key.startswith("flip") else np.float32)
+        values[key] = np.repeat(one[None], num, axis=0)
+    return Draws(**values)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def marker(side: int, y: float, x: float, sigma: float = 2.0) -> Tensor:
+    """A smooth spot around (y, x), in pixels from the centre of a square, y down."""
+    along = torch.arange(side) - (side - 1) / 2
+    distance = (along[:, None] - y).square() + (along[None, :] - x).square()
+    return torch.exp(-distance / (2 * sigma**2))
+
+
+def centroid(plane: Tensor) -> tuple[float, float]:
+    """Weighted mean position (y, x) from the centre."""
+    height, width = plane.shape
+    y = torch.arange(height) - (height - 1) / 2
+    x = torch.arange(width) - (width - 1) / 2
+    total = plane.sum()
+    return (plane.sum(1) @ y / total).item(), (plane.sum(0) @ x / total).item()
+
+
+# Geometry that only moves pixels.
+
+
+def test_nothing_to_do_returns_the_input_itself() -> None:
+    window = noise(3, 5, 8, 8)
+    drawn = draw(NOTHING, 0, 0, [0, 1, 2])
+    assert apply_geometry(drawn, window, (8, 8)) is window
+    image = window[:, :3]
+    assert apply_colour(drawn, image) is image
+
+
+def test_a_larger_window_is_cut_around_its_centre() -> None:
+    window = noise(2, 5, 10, 12)
+    patch = apply_geometry(draws(2), window, (6, 10))
+    assert torch.equal(patch, window[:, :, 2:8, 1:11])
+
+
+@pytest.mark.parametrize(
+    ("flip_h", "flip_v", "dims"), [(True, False, [3]), (False, True, [2]), (True, True, [2, 3])]
+)
+def test_flips_are_exact(flip_h: bool, flip_v: bool, dims: list[int]) -> None:
+    window = noise(2, 5, 7, 9)
+    before = window.clone()
+    patch = apply_geometry(draws(2, flip_h=flip_h, flip_v=flip_v), window, (7, 9))
+    assert torch.equal(patch, before.flip(dims))
+    assert torch.equal(window, before)
+
+
+def test_flips_are_per_sample() -> None:
+    drawn = draws(4)
+    drawn.flip_h[:] = [False, True, False, True]
+    drawn.flip_v[:] = [False, False, True, True]
+    window = noise(4, 2, 5, 5)
+    expected = [window[0], window[1].flip(2), window[2].flip(1), window[3].flip(1, 2)]
+    assert torch.equal(apply_geometry(drawn, window, (5, 5)), torch.stack(expected))
+
+
+# Geometry that resamples.
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3, -1])
+@pytest.mark.parametrize("side", [8, 9])
+def test_quarter_turns_are_counter_clockwise(side: int, quarters: int) -> None:
+    window = noise(2, 5, side, side)
+    patch = apply_geometry(draws(2, angle_deg=90 * quarters), window, (side, side))
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    expected = torch.rot90(window, quarters, (2, 3))
+    torch.testing.assert_close(patch[inner], expected[inner], rtol=0, atol=1e-4)
+    torch.testing.assert_close(patch, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("flip_h", [True, False])
+@pytest.mark.parametrize("flip_v", [True, False])
+def test_flips_come_before_the_turn(flip_h: bool, flip_v: bool) -> None:
+    window = noise(1, 5, 9, 9)
+    patch = apply_geometry(draws(flip_h=flip_h, flip_v=flip_v, angle_deg=90), window, (9, 9))
+    flipped = window.flip([dim for dim, on in ((3, flip_h), (2, flip_v)) if on])
+    torch.testing.assert_close(patch, torch.rot90(flipped, 1, (2, 3)), rtol=0, atol=1e-3)
+
+
+def test_whole_photograph_half_turn() -> None:
+    photograph = noise(1, 5, 6, 11)
+    patch = apply_geometry(draws(angle_deg=180), photograph, (6, 11))
+    torch.testing.assert_close(patch, photograph.flip(2, 3), rtol=0, atol=1e-3)
+
+
+def test_whole_photograph_quarter_turn_about_its_centre() -> None:
+    photograph = noise(1, 5, 6, 10)
+    patch = apply_geometry(draws(angle_deg=90), photograph, (6, 10))
+    # The middle 6x6 square turns; beyond it, the turned photograph is only 6 wide.
+    expected = torch.zeros(1, 5, 6, 10)
+    expected[..., 2:8] = torch.rot90(photograph[..., 2:8], 1, (2, 3))
+    torch.testing.assert_close(patch, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("angle_deg", [0, 30, -77, 135, 180])
+@pytest.mark.parametrize("zoom", [0.75, 1.0, 1.5])
+@pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
+def test_marker_lands_where_the_matrix_says(
+    angle_deg: float, zoom: float, flip: tuple[bool, bool]
+) -> None:
+    y, x = 7.0, -11.0
+    window = marker(95, y, x)[None, None].repeat(1, 5, 1, 1)
+    patch = apply_geometry(
+        draws(angle_deg=angle_deg, zoom=zoom, flip_h=flip[0], flip_v=flip[1]), window, (65, 65)
+    )
+    y, x = (-y if flip[1] else y), (-x if flip[0] else x)
+    # On a screen, y down, counter-clockwise: the right edge goes up.
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    expected = (zoom * (y * cos - x * sin), zoom * (x * cos + y * sin))
+    assert centroid(patch[0, 0]) == pytest.approx(expected, abs=0.02)
+    # Zoom scales the spot's area.
+    assert patch[0, 0].sum() / window[0, 0].sum() == pytest.approx(zoom**2, rel=0.01)
+
+
+def test_bilinear_halves_between_two_pixels() -> None:
+    # A patch of even side in a window of odd side samples half way between pixels.
+    window = torch.arange(9.0).reshape(1, 1, 3, 3)
+    patch = apply_geometry(draws(), window, (2, 2))
+    torch.testing.assert_close(patch[0, 0], torch.tensor([[2.0, 3.0], [5.0, 6.0]]))
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_image_target_and_field_of_view_stay_aligned(index: int) -> None:
+    side = window_px(STANDARD, 33)
+    plane = marker(side, 4, -5) + marker(side, -9, 2)
+    drawn = draw(STANDARD, 0, 0, [index])
+    patch = apply_geometry(drawn, plane[None, None].repeat(1, 5, 1, 1), (33, 33))
+    assert patch.max() > 0.5
+    for channel in range(1, 5):
+        assert torch.equal(patch[:, channel], patch[:, 0])
+
+
+def test_each_sample_gets_its_own_change() -> None:
+    side = window_px(STANDARD, 16)
+    window = noise(1, 5, side, side).repeat(4, 1, 1, 1)
+    patch = apply_geometry(draw(STANDARD, 0, 0, range(4)), window, (16, 16))
+    for one in range(4):
+        for other in range(one):
+            assert (patch[one] - patch[other]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_batch_does_not_change_a_sample(memory_format: torch.memory_format) -> None:
+    side = window_px(STANDARD, 24)
+    window = noise(5, 5, side, side).contiguous(memory_format=memory_format)
+    together = draw(STANDARD, 3, 1, [7, 2, 9, 4, 0])
+    patches = apply_geometry(together, window, (24, 24))
+    images = apply_colour(together, patches[:, :3])
+    for position, index in enumerate([7, 2, 9, 4, 0]):
+        alone = draw(STANDARD, 3, 1, [index])
+        patch = apply_geometry(alone, window[position : position + 1], (24, 24))
+        assert torch.equal(patch[0], patches[position])
+        torch.testing.assert_close(apply_colour(alone, patch[:, :3])[0], images[position])
+
+
+# The window.
+
+
+def test_window_by_hand() -> None:
+    assert window_px(NOTHING, 256) == 256
+    assert window_px(augment_config(flips=True, brightness=1, contrast=1, colour=1), 17) == 17
+    # Centres of the outer pixels are 255 apart: 255 * sqrt(2) = 360.6, so 361.6 pixels, even: 362.
+    assert window_px(augment_config(rotation_deg=180), 256) == 362
+    assert window_px(augment_config(rotation_deg=45), 256) == 362
+    # cos 30 + sin 30 = 1.366: 348.3 + 1, even: 350.
+    assert window_px(augment_config(rotation_deg=30), 256) == 350
+    assert window_px(augment_config(scale=0.5), 17) == 25
+    assert window_px(augment_config(scale=0.5), 16) == 24
+    assert window_px(STANDARD, 256) == 452
+
+
+@pytest.mark.parametrize("patch_px", [16, 33])
+@pytest.mark.parametrize("scale", [0, 0.25, 1])
+@pytest.mark.parametrize("rotation_deg", [0, 10, 60, 180])
+def test_window_never_runs_out_of_pixels(patch_px: int, scale: float, rotation_deg: float) -> None:
+    config = augment_config(rotation_deg=rotation_deg, scale=scale)
+    side = window_px(config, patch_px)
+    assert (side - patch_px) % 2 == 0
+    for angle_deg in {rotation_deg, -rotation_deg, min(rotation_deg, 45)}:
+        drawn = draws(angle_deg=angle_deg, zoom=1 / (1 + scale))
+        assert apply_geometry(drawn, torch.ones(1, 1, side, side), (patch_px,) * 2).min() > 0.999
+        if side > patch_px and angle_deg in (0, 45):
+            # Two pixels less would not have been enough.
+            window = torch.ones(1, 1, side - 2, side - 2)
+            assert apply_geometry(drawn, window, (patch_px,) * 2).min() < 0.999
+
+
+def test_outside_the_window_is_zero_in_every_channel() -> None:
+    window = torch.ones(1, 5, 16, 16)
+    patch = apply_geometry(draws(zoom=0.5), window, (16, 16))
+    expected = torch.zeros(16, 16)
+    expected[4:12, 4:12] = 1
+    torch.testing.assert_close(patch[0], expected.expand(5, 16, 16), rtol=0, atol=1e-5)
+
+
+# What is drawn.
+
+
+def same(one: Draws, other: Draws) -> bool:
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for field in fields(Draws)
+    )
+
+
+def sample(drawn: Draws, position: int) -> Draws:
+    return Draws(**{f.name: getattr(drawn, f.name)[position : position + 1] for f in fields(Draws)})
+
+
+def test_a_sample_is_drawn_from_seed_epoch_and_index_alone() -> None:
+    together = draw(STANDARD, 5, 2, [3, 9, 4])
+    for position, index in enumerate([3, 9, 4]):
+        assert same(sample(together, position), draw(STANDARD, 5, 2, [index]))
+    assert same(draw(STANDARD, 5, 2, [4, 4]), draw(STANDARD, 5, 2, [4, 4]))
+    for other in (
+        draw(STANDARD, 6, 2, [3]),
+        draw(STANDARD, 5, 3, [3]),
+        draw(STANDARD, 5, 2, [5]),
+    ):
+        assert not same(sample(together, 0), other)
+
+
+def test_no_stream_repeats_over_epochs_and_indices() -> None:
+    drawn = [draw(STANDARD, 0, epoch, range(50)) for epoch in range(2)]
+    for name in ("angle_deg", "zoom", "contrast", "brightness"):
+        values = np.concatenate([getattr(one, name) for one in drawn])
+        assert len(np.unique(values)) == 100, name
+    colours = np.concatenate([one.colour for one in drawn])
+    assert len(np.unique(colours)) == 300
+
+
+def test_an_option_does_not_shift_the_others() -> None:
+    all_on = draw(STANDARD, 1, 1, range(20))
+    turned = draw(augment_config(rotation_deg=180), 1, 1, range(20))
+    assert np.array_equal(turned.angle_deg, all_on.angle_deg)
+    assert not turned.flip_h.any()
+    assert not turned.flip_v.any()
+    assert (turned.zoom == 1).all()
+    assert (turned.contrast == 1).all()
+    assert (turned.brightness == 0).all()
+    assert (turned.colour == 1).all()
+
+
+def test_draws_fill_their_ranges_evenly() -> None:
+    drawn = draw(STANDARD, 0, 0, range(4000))
+    # Standard deviation of a share of 4000 fair coins: 0.8 %; of a mean of them: below 0.01 each.
+    for flips in (drawn.flip_h, drawn.flip_v):
+        assert flips.mean() == pytest.approx(0.5, abs=0.03)
+    assert (drawn.flip_h & drawn.flip_v).mean() == pytest.approx(0.25, abs=0.03)
+    uniform = {
+        "angle_deg": drawn.angle_deg / 180,
+        "zoom": np.log(drawn.zoom) / np.log(1.25),
+        "contrast": np.log(drawn.contrast) / np.log(1.2),
+        "brightness": drawn.brightness / 0.1,
+        "colour": np.log(drawn.colour) / np.log(1.1),
+    }
+    for name, values in uniform.items():
+        assert np.abs(values).max() <= 1 + 1e-5, name
+        assert np.abs(values).max() > 0.99, name
+        assert values.mean() == pytest.approx(0, abs=0.04), name
+        assert values.std() == pytest.approx(1 / math.sqrt(3), abs=0.02), name
+    table = np.stack([uniform[n] for n in ("angle_deg", "zoom", "contrast", "brightness")])
+    table = np.concatenate([table, uniform["colour"].T])
+    between = np.corrcoef(table) - np.eye(len(table))
+    assert np.abs(between).max() < 0.07
+
+
+# Light and colour.
+
+
+def test_brightness_contrast_and_colour_by_hand() -> None:
+    image = torch.tensor([0.2, 0.4]).reshape(1, 1, 1, 2).repeat(1, 3, 1, 1)  # mean 0.3
+    drawn = draws(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
+    # 2 * (0.2 - 0.3) + 0.3 + 0.1 = 0.2 and 2 * 0.1 + 0.4 = 0.6; 2 * 0.6 is clamped to 1.
+    expected = torch.tensor([[0.2, 0.6], [0.1, 0.3], [0.4, 1.0]]).reshape(1, 3, 1, 2)
+    torch.testing.assert_close(apply_colour(drawn, image), expected)
+    darker = apply_colour(draws(brightness=-0.3), image)
+    torch.testing.assert_close(darker[0, 0, 0], torch.tensor([0.0, 0.1]))
+
+
+def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
+    image = noise(6, 3, 8, 8)
+    before = image.clone()
+    drawn = draw(STANDARD, 0, 0, range(6))
+    after = apply_colour(drawn, image)
+    assert torch.equal(image, before)
+    assert after.min() >= 0
+    assert after.max() <= 1
+    for n in range(6):
+        mean = image[n].mean()
+        expected = float(drawn.contrast[n]) * (image[n] - mean) + mean + float(drawn.brightness[n])
+        expected = expected * torch.from_numpy(drawn.colour[n])[:, None, None]
+        torch.testing.assert_close(after[n], expected.clamp(0, 1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_gives_the_same_patches() -> None:
+    side = window_px(STANDARD, 32)
+    window = noise(4, 5, side, side)
+    drawn = draw(STANDARD, 0, 0, range(4))
+    ours = apply_geometry(drawn, window.cuda(), (32, 32))
+    torch.testing.assert_close(
+        ours.cpu(), apply_geometry(drawn, window, (32, 32)), rtol=0, atol=1e-3
+    )
+    assert apply_colour(drawn, ours[:, :3]).is_cuda
