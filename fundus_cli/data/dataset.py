@@ -11,8 +11,7 @@ from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
 from fundus_cli.data.demo import write_demo
-from fundus_cli.data.images import BadFile
-from fundus_cli.data.samples import Sample, read_sample
+from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
 from fundus_cli.errors import ConfigError, DataError, Problems
@@ -139,23 +138,22 @@ def _read_all(
     """Decode on as many threads as there are cores: Pillow frees the interpreter while it decodes."""
     jobs = [(split, f) for split, of_split in files.items() for f in of_split]
 
-    def read(job: tuple[str, SampleFiles]) -> Sample | BadFile:
+    def read(job: tuple[str, SampleFiles]) -> Sample | UnusableFile:
         try:
             return read_sample(job[1], config, root)
-        except BadFile as error:
+        except UnusableFile as error:
             return error
 
     samples: dict[str, list[Sample]] = {split: [] for split in files}
     problems = Problems()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for (split, f), result in zip(jobs, pool.map(read, jobs), strict=True):
+        for (split, _), result in zip(jobs, pool.map(read, jobs), strict=True):
             progress(len(jobs))
             if isinstance(result, Sample):
                 samples[split].append(result)
             else:
-                path = result.path or f.image
                 found = f" [{result.found}]" if result.found else ""
-                problems.add(result.kind, path.relative_to(root).as_posix() + found)
+                problems.add(result.kind, result.path.relative_to(root).as_posix() + found)
     return samples, problems
 
 

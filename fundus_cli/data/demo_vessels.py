@@ -4,7 +4,7 @@ Positions are in the coordinates of a left eye: origin at the middle of the disc
 diameter, x towards the temple, y downwards, headings in radians from x towards y.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,11 @@ class VesselPieces:
     diameter_end: Floats
     is_artery: NDArray[np.bool_]
 
+    def of_kind(self, is_artery: bool) -> "VesselPieces":
+        """The arteries alone, or the veins."""
+        mine = self.is_artery == is_artery
+        return VesselPieces(*(getattr(self, field.name)[mine] for field in fields(self)))
+
 
 def murray_diameters(parent: Floats, ratio: Floats) -> tuple[Floats, Floats]:
     """Diameters of the two daughters, larger first: d0^3 = d1^3 + d2^3 with d2 = ratio d1.
@@ -96,14 +101,14 @@ class _Crowd:
     """How many arteries and veins are near a place, on a coarse grid, so that they can keep apart."""
 
     CELL = 0.08
-    REACH = 2
+    REACH = 3
 
     def __init__(self, eye: Eye) -> None:
         self._side = int(2 * (eye.view_radius + 0.6) / self.CELL) + 2 * self.REACH + 1
         self._corner = eye.view_centre - self._side * self.CELL / 2
         self._grid = np.zeros((2, self._side * self._side))
         offsets = np.arange(-self.REACH, self.REACH + 1)
-        bell = np.exp(-(offsets**2) / 3.0)
+        bell = np.exp(-(offsets**2) / 5.0)
         self._weights = np.outer(bell, bell).ravel()
         self._offsets = np.add.outer(offsets * self._side, offsets).ravel()
 
@@ -180,8 +185,8 @@ def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd
     gain = np.where(led, 2.4, 0.9)
     turn = gain * np.sin(_towards(goal) - heading)
 
-    left_same, left_other = crowd.ahead(tips, -0.6, 0.32)
-    right_same, right_other = crowd.ahead(tips, 0.6, 0.32)
+    left_same, left_other = crowd.ahead(tips, -0.7, 0.4)
+    right_same, right_other = crowd.ahead(tips, 0.7, 0.4)
     push = left_same - right_same + 0.5 * (left_other - right_other)
     turn += np.where(led, 0.15, 1.8) * np.tanh(push)
 

@@ -6,6 +6,7 @@ scores are computed there.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,24 @@ from PIL import Image
 from fundus_cli.config import DataConfig
 from fundus_cli.data.fov import find_fov
 from fundus_cli.data.fov import fov_diameter_px as diameter_px
-from fundus_cli.data.images import BadFile, read_photograph
+from fundus_cli.data.decoding import BadFile
+from fundus_cli.data.images import read_photograph
 from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
 from fundus_cli.data.templates import SampleFiles
+
+
+class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the program)
+    """One file of a photograph cannot be used.
+
+    Attributes:
+        path: the file.
+        kind: what is wrong and what to do, the same text for every file with this problem.
+        found: the value found in this file, may be empty.
+    """
+
+    def __init__(self, path: Path, kind: str, found: str = "") -> None:
+        super().__init__(f"{path}: {kind} {found}")
+        self.path, self.kind, self.found = path, kind, found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +111,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
     """Decode and check all files of one photograph.
 
     Raises:
-        BadFile: with `path` set, for the first file that cannot be used.
+        UnusableFile: the first file that cannot be used.
     """
     image = _read(files.image, read_photograph, config.max_megapixels)
     rule = mask_rule(config)
@@ -114,7 +130,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         fov, origin = find_fov(image), "found"
     if not fov.any():
         what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
-        raise _at(BadFile(what), files.fov or files.image)
+        raise UnusableFile(files.fov or files.image, what)
     return _assemble(files, config, root, image, np.stack(targets), fov, observer2, origin)
 
 
@@ -149,24 +165,18 @@ def _assemble(
     )
 
 
-def _read(path: Path, reader, *arguments: object) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _read(path: Path, reader: Callable[..., np.ndarray], *arguments: object) -> np.ndarray:
     try:
-        array: np.ndarray = reader(path, *arguments)
-        return array
+        return reader(path, *arguments)
     except BadFile as error:
-        raise _at(error, path) from error
-
-
-def _at(error: BadFile, path: Path) -> BadFile:
-    error.path = path
-    return error
+        raise UnusableFile(path, error.kind, error.found) from error
 
 
 def _same_size(image: np.ndarray, mask: np.ndarray, path: Path) -> np.ndarray:
     if mask.shape != image.shape[:2]:
         (h, w), (mh, mw) = image.shape[:2], mask.shape
-        error = BadFile("mask and photograph differ in size", f"{mw}x{mh}, photograph {w}x{h}")
-        raise _at(error, path)
+        found = f"{mw}x{mh}, photograph {w}x{h}"
+        raise UnusableFile(path, "mask and photograph differ in size", found)
     return mask
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import SplitConfig
-from fundus_cli.data.images import READABLE_SUFFIXES
+from fundus_cli.data.decoding import READABLE_SUFFIXES
 from fundus_cli.errors import Problems
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.sampling import Batch, TrainingSampler
 from fundus_cli.errors import DivergedError, MachineError
+from fundus_cli.evaluation.counts import Counts, count
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.model.unet import UNet
@@ -197,7 +199,7 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Loss, pooled Dice and the threshold that gives it, on the val split at native size."""
         histogram = ProbabilityHistogram()
-        by_structure = [ProbabilityHistogram() for _ in self.dataset.structures]
+        counts = Counts.zero()
         losses = []
         for sample in self.dataset.samples["val"]:
             logits, batch = self.predictor.logits(sample)
@@ -205,16 +207,16 @@ class Trainer:
             probability = self.predictor.at_native_size(logits, sample)
             targets = sample.native_targets.unpack()
             fov = sample.native_fov.unpack()[0]
-            for channel, own in enumerate(by_structure):
-                own.add(probability[channel], targets[channel], fov)
-        for own in by_structure:
-            histogram = histogram + own
+            for own_probability, target in zip(probability, targets, strict=True):
+                histogram.add(own_probability, target, fov)
+                prediction = own_probability >= np.float32(self.threshold.value)
+                counts += count(prediction, target, fov)
         if self.config.threshold == "val":
             best, dice = histogram.best_dice_threshold()
-            if math.isfinite(best) and 0 < best < 1:
+            if math.isfinite(best):
                 self.threshold = Threshold(best, "val")
         else:
-            dice = histogram.dice_at(self.threshold.value)
+            dice = counts.metrics()["dice"]
         return {
             "val_loss": sum(losses) / len(losses),
             "val_dice": dice,

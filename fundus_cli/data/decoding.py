@@ -1,0 +1,246 @@
+"""One file to one decoded Pillow image, or to BadFile: the only door by which image files come in.
+
+Pillow decodes; this module decides what may reach it and which of its results can be trusted. The
+formats are a closed list, so that no other decoder ever sees a byte of a foreign file.
+"""
+
+import gzip
+import io
+import math
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+# Registers TIFF; otherwise the first TIFF makes Pillow import all of its forty decoders.
+from PIL.TiffImagePlugin import TiffImageFile
+
+PNM_SUFFIXES = (".ppm", ".pgm", ".pbm")
+READABLE_SUFFIXES: tuple[str, ...] = (
+    *(".tif", ".tiff", ".gif", *PNM_SUFFIXES),
+    *(".png", ".jpg", ".jpeg", ".bmp"),
+)
+"""Endings of files that can be read, in lower case; .gz may follow those of PNM."""
+
+FORMATS = ("TIFF", "GIF", "PPM", "PNG", "JPEG", "BMP")
+
+CANNOT_OPEN = "cannot be opened"
+NOT_A_FILE = "is not a regular file but a folder, pipe, socket or device"
+EMPTY = "is empty (0 bytes); fetch it again"
+MARKUP = "is a web page or other markup under an image's name; fetch it again"
+LFS_POINTER = "is a Git-LFS pointer, not the image; run `git lfs pull`"
+UNREADABLE = (
+    "cannot be read as an image: damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP"
+)
+NO_MEMORY = "does not fit into memory"
+TOO_LARGE = "is larger than data.max_megapixels allows"
+FRAMES = "has more than one frame or page; keep one per file"
+LAYOUT = "is a TIFF variant that Pillow misreads; save it as 8-bit PNG"
+WHITE_IS_ZERO = (
+    "is a TIFF that stores white as 0 (MinIsWhite), which programs read differently; save it as PNG"
+)
+NOT_FINITE = "holds values that are not finite (NaN or infinity)"
+COLOUR_MODE = "has a colour model that is not supported; save it as 8-bit RGB or grey"
+
+
+class BadFile(Exception):  # noqa: N818 (the file is bad, not the program)
+    """A file that cannot be used: `kind` is the same for all with this problem, `found` is its own.
+
+    Args:
+        kind: what is wrong and what to do about it.
+        found: the value found in this file, or "".
+    """
+
+    def __init__(self, kind: str, found: str = "") -> None:
+        super().__init__(kind, found)
+        self.kind = kind
+        self.found = found
+        self.path: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} [{self.found}]" if self.found else self.kind
+
+
+class Storage(NamedTuple):
+    """How the file stored its samples, which the decoded image no longer tells."""
+
+    bits: int
+    """Per sample; of colours with more than 8, Pillow keeps the upper 8."""
+    signed: bool
+    white_is_zero: bool
+    declares_full_scale: bool
+    """Whole numbers of mode I are scaled so that 65535 is white."""
+
+
+def is_readable_name(name: str) -> bool:
+    """Whether the ending, in any case, is one of READABLE_SUFFIXES or a gzipped PNM."""
+    lowered = name.lower()
+    if lowered.endswith(".gz"):
+        return lowered.removesuffix(".gz").endswith(PNM_SUFFIXES)
+    return lowered.endswith(READABLE_SUFFIXES)
+
+
+@contextmanager
+def opened(path: Path, max_megapixels: float) -> Iterator[ImageFile]:
+    """The file as a lazy Pillow image of one frame and allowed size; pixels are not yet decoded.
+
+    Whatever Pillow raises inside the `with` block becomes BadFile, so keep other work out of it.
+    """
+    _prepare_pillow(max_megapixels)
+    with _errors_as_bad_file(), _open_regular(path) as file:
+        stream, formats = _checked_stream(file, max_megapixels)
+        image = Image.open(stream, formats=formats)
+        width, height = image.size
+        if width * height > max_megapixels * 1e6:
+            raise BadFile(TOO_LARGE, f"{width}x{height}")
+        if getattr(image, "is_animated", False):
+            raise BadFile(FRAMES)
+        yield image
+
+
+def _prepare_pillow(max_megapixels: float) -> None:
+    # Pillow's own limit (about 89 megapixels) stays unless the user asks for more. Its warnings
+    # about odd metadata would print, or raise under -W error, for files that read well; the filter
+    # is global because warnings.catch_warnings is not safe with threads.
+    pixels = math.ceil(max_megapixels * 1e6)
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = pixels
+    quiet = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+    if warnings.filters[:1] != [quiet]:
+        warnings.filterwarnings("ignore", category=Warning, module=r"PIL\.")
+
+
+@contextmanager
+def _errors_as_bad_file() -> Iterator[None]:
+    try:
+        yield
+    except BadFile:
+        raise
+    except MemoryError as error:
+        raise BadFile(NO_MEMORY) from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise BadFile(TOO_LARGE, f"more than {limit / 1e6:.0f} megapixels") from error
+    except Exception as error:  # damaged bytes raise almost anything inside the decoders
+        if type(error) is RuntimeError:
+            raise  # never Pillow's: torch raises it at any line when a worker process dies
+        text = "" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise BadFile(UNREADABLE, " ".join(text.split())[:100]) from error
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening: to open a FIFO waits for ever
+            raise BadFile(NOT_A_FILE)
+        return path.open("rb")
+    except OSError as error:
+        raise BadFile(CANNOT_OPEN, error.strerror or type(error).__name__) from error
+
+
+def _checked_stream(file: IO[bytes], max_megapixels: float) -> tuple[IO[bytes], tuple[str, ...]]:
+    head = file.read(256)
+    file.seek(0)
+    if not head:
+        raise BadFile(EMPTY)
+    if head.startswith(b"version https://git-lfs"):
+        raise BadFile(LFS_POINTER)
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise BadFile(MARKUP)
+    if not head.startswith(b"\x1f\x8b"):
+        return file, FORMATS
+    most = max_megapixels * 8e6  # 16-bit RGB with a little to spare
+    plain = io.BytesIO()
+    with gzip.GzipFile(fileobj=file) as packed:
+        while block := packed.read(1 << 20):
+            plain.write(block)
+            if plain.tell() > most:
+                raise BadFile(TOO_LARGE, f"more than {most / 1e6:g} MB in a gzip file")
+    return plain, ("PPM",)
+
+
+def storage_of(image: ImageFile) -> Storage:
+    """How the samples are stored; to be asked before the pixels are decoded.
+
+    Raises:
+        BadFile: TIFF layouts whose pixels Pillow 13 scrambles without an error (all measured).
+    """
+    if isinstance(image, TiffImageFile):
+        return _tiff_storage(image)
+    bits = 8
+    codec_args: Any = image.tile[0].args
+    if image.format == "PNG":
+        bits = 16 if str(codec_args).endswith(";16B") else 8
+    elif image.format == "PPM":
+        maxval = codec_args[1] if isinstance(codec_args, tuple) else 255
+        bits = 16 if codec_args == "I;16B" or maxval > 255 else 8
+    return Storage(
+        bits, signed=False, white_is_zero=False, declares_full_scale=image.format == "PPM"
+    )
+
+
+def _tiff_storage(image: TiffImageFile) -> Storage:
+    tags = image.tag_v2
+    bits = max(tags.get(258, (1,)))
+    photometric = tags.get(262, 0)
+    uncompressed = image.info["compression"] == "raw"
+    if uncompressed and tags.get(284) == 2 and (bits != 8 or photometric == 0):
+        raise BadFile(LAYOUT, f"channels stored apart, {bits} bits")
+    if not uncompressed and tags.prefix == b"MM" and image.mode in ("I", "F"):
+        raise BadFile(LAYOUT, "compressed, big-endian, signed or float")
+    if photometric == 0 and bits > 8:
+        raise BadFile(WHITE_IS_ZERO, f"{bits} bits")
+    return Storage(
+        bits,
+        signed=2 in tags.get(339, (1,)),
+        white_is_zero=photometric == 0,
+        declares_full_scale=False,
+    )
+
+
+def decode(file: ImageFile, storage: Storage) -> tuple[Image.Image, NDArray[np.uint8] | None]:
+    """Decode the pixels and turn the image upright; its alpha, if it has any, comes apart.
+
+    Returns:
+        The image in mode 1, L, I;16, I;16B, I, F, RGB or CMYK, and alpha (H, W) or None.
+
+    Raises:
+        BadFile: other colour models, and 16-bit colours with a transparent colour.
+    """
+    colour_map = file.tag_v2.get(320) if isinstance(file, TiffImageFile) else None
+    image: Image.Image = file
+    image.load()
+    if (
+        image.mode == "P" and colour_map and max(colour_map) < 256
+    ):  # 8-bit values, which Pillow would divide to black
+        image.putpalette(np.reshape(colour_map, (3, -1)).T.astype(np.uint8).tobytes(), "RGB")
+    ImageOps.exif_transpose(image, in_place=True)
+    alpha = None
+    if image.mode.startswith("I;16") and "transparency" in image.info:
+        opaque = np.asarray(image) != image.info["transparency"]
+        alpha = opaque.astype(np.uint8) * np.uint8(255)
+    elif image.has_transparency_data:
+        if image.mode == "RGB" and storage.bits > 8:
+            raise BadFile(COLOUR_MODE, "16-bit colours, one of them transparent")
+        is_grey_alpha = image.mode in ("1", "L", "LA", "La")
+        image = image.convert("LA" if is_grey_alpha else "RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        image = image.getchannel("L") if is_grey_alpha else image.convert("RGB")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    is_wide_cmyk = image.mode == "CMYK" and storage.bits > 8
+    if is_wide_cmyk or not (image.mode in ("RGB", "CMYK") or is_grey(image)):
+        raise BadFile(COLOUR_MODE, f"{image.mode}, {storage.bits} bits")
+    return image, alpha
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image has one channel of grey levels."""
+    return image.mode in ("1", "L", "I;16", "I;16B", "I", "F")

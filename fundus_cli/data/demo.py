@@ -1,0 +1,2 @@
+def write_demo(folder, config):
+    raise NotImplementedError

@@ -1,0 +1,67 @@
+"""Splits by a hash of the person: stable, disjoint, both eyes together."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fundus_cli.data.splits import hash_share, hold_out, person_of
+from fundus_cli.errors import ConfigError, DataError
+
+CHASE = [f"{child:02}{eye}" for child in range(1, 15) for eye in "LR"]
+BY_CHILD = r"(\d+)[LR]"
+
+
+def test_person_of() -> None:
+    assert person_of("07L", BY_CHILD) == "07"
+    assert person_of("other", BY_CHILD) == "other"
+    assert person_of("07L", None) == "07L"
+    with pytest.raises(ConfigError, match=r"data\.person"):
+        person_of("07L", "(")
+    with pytest.raises(ConfigError, match="one group"):
+        person_of("07L", r"\d+")
+
+
+def test_no_share_holds_nobody_out() -> None:
+    assert hold_out(CHASE, person=None, val_fraction=0, folds=None, fold=0) == set()
+
+
+def test_folds_are_a_partition_with_both_eyes_together() -> None:
+    held = [
+        hold_out(CHASE, person=BY_CHILD, val_fraction=0, folds=4, fold=fold) for fold in range(4)
+    ]
+    assert sorted(i for fold in held for i in fold) == sorted(CHASE)
+    assert sorted(len(fold) for fold in held) == [6, 6, 8, 8]
+    for fold in held:
+        assert {i[:2] + "L" for i in fold} == {i for i in fold if i[2] == "L"}
+
+
+@given(st.sets(st.text("abc0123456789", min_size=1, max_size=6), min_size=12, max_size=40))
+def test_adding_files_moves_no_old_one(names: set[str]) -> None:
+    ids = sorted(names)
+    before = hold_out(ids, person=None, val_fraction=0.5, folds=None, fold=0)
+    shares = [hash_share(i) for i in ids]
+    if min(shares) >= 0.5 or max(shares) < 0.5:
+        return
+    more = [*reversed(ids), "new1", "new2", "new3"]
+    after = hold_out(more, person=None, val_fraction=0.5, folds=None, fold=0)
+    assert after & names == before
+
+
+def test_share_is_met_on_average() -> None:
+    ids = [f"photo{i}" for i in range(4000)]
+    held = hold_out(ids, person=None, val_fraction=0.2, folds=None, fold=0)
+    assert abs(len(held) / 4000 - 0.2) < 0.02
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1e-9, 1), (0.999999, 5)])
+def test_neither_side_is_ever_empty(share: float, expected: int) -> None:
+    ids = [f"p{i}" for i in range(6)]
+    held = hold_out(ids, person=None, val_fraction=share, folds=None, fold=0)
+    assert len(held) == expected
+
+
+def test_too_few_persons_is_an_error() -> None:
+    with pytest.raises(DataError, match="too few to hold one out"):
+        hold_out(["01L", "01R"], person=BY_CHILD, val_fraction=0.2, folds=None, fold=0)
+    with pytest.raises(DataError, match=r"data\.folds=5: train has only 4 persons"):
+        hold_out(CHASE[:8], person=BY_CHILD, val_fraction=0, folds=5, fold=0)

@@ -1,0 +1,157 @@
+"""Pairing by rule: every official layout, every kind of mismatch named, nothing paired by order."""
+
+from pathlib import Path
+
+import pytest
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import DataConfig, SplitConfig, TrainConfig
+from fundus_cli.data.templates import FileIndex, SampleFiles, listed, match_split
+from fundus_cli.errors import Problems
+
+
+def preset(name: str) -> DataConfig:
+    composed, _ = compose_dict(Command(config_name="train", overrides=(f"data={name}",)))
+    return to_typed(composed, TrainConfig).data
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def match(root: Path, split: SplitConfig) -> tuple[list[SampleFiles], list[str]]:
+    problems = Problems()
+    found = match_split(FileIndex(root), split, "train", problems)
+    return found, problems.lines()
+
+
+PLAIN = SplitConfig(image="images/{id}.*", targets={"vessel": "masks/{id}.*"})
+
+
+def test_pairs_by_id_whatever_the_ending_and_its_case(tmp_path: Path) -> None:
+    touch(tmp_path, "images/b.JPG", "images/a.png", "images/c.ppm.gz", "images/d.x.TIFF")
+    touch(tmp_path, "masks/c.gif", "masks/b.png", "masks/a.TIF", "masks/d.x.bmp")
+    found, problems = match(tmp_path, PLAIN)
+    assert problems == []
+    assert [(f.id, f.image.name, f.targets["vessel"].name) for f in found] == [
+        ("a", "a.png", "a.TIF"),
+        ("b", "b.JPG", "b.png"),
+        ("c", "c.ppm.gz", "c.gif"),
+        ("d.x", "d.x.TIFF", "d.x.bmp"),
+    ]
+
+
+def test_every_mismatch_is_told_at_once(tmp_path: Path) -> None:
+    touch(tmp_path, "images/1.png", "images/2.png", "images/3.png", "images/3.jpg", "images/E.png")
+    touch(tmp_path, "masks/01.png", "masks/3.png", "masks/4.png", "masks/e.png")
+    touch(tmp_path, "masks/2.png", "masks/2.gif")
+    _, problems = match(tmp_path, PLAIN)
+    text = "\n".join(problems)
+    assert "3.jpg and 3.png" in text
+    assert "2.gif and 2.png" in text
+    assert "1.png (found 01.png" in text
+    assert "E.png (found e.png" in text
+    assert any("without a photograph" in p and "4.png" in p for p in problems)
+    assert len(problems) <= 4
+
+
+def test_junk_and_other_files_are_no_photographs(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/a.png")
+    touch(tmp_path, "images/.DS_Store", "images/._a.png", "images/Thumbs.db", "images/desktop.ini")
+    touch(tmp_path, "images/~a.png", "images/notes.txt", "images/.ipynb_checkpoints/a.png")
+    found, problems = match(tmp_path, PLAIN)
+    assert problems == []
+    assert [f.id for f in found] == ["a"]
+
+
+def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+    _, problems = match(tmp_path, PLAIN)
+    assert problems == ["train: no photograph found; expected (1): images/{id}.*"]
+
+
+def test_accents_pair_in_either_unicode_form(tmp_path: Path) -> None:
+    touch(tmp_path, "images/caf\u00e9.png", "masks/cafe\u0301.png")
+    found, problems = match(tmp_path, PLAIN)
+    assert problems == []
+    assert [f.id for f in found] == ["caf\u00e9"]
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a=b", "(1)", "日本", "#1", "a'b", "x[1]", "a*"])
+def test_odd_names_pair(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, f"images/{name}.png", f"masks/{name}.png")
+    found, problems = match(tmp_path, PLAIN)
+    assert (problems, [f.id for f in found]) == ([], [name])
+
+
+def test_an_id_that_is_listed_must_be_there(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/a.png")
+    split = SplitConfig(image=PLAIN.image, targets=PLAIN.targets, ids=["a", "b", "c*"])
+    found, problems = match(tmp_path, split)
+    assert [f.id for f in found] == ["a"]
+    assert problems == ["train: listed in data.train.ids but not found (1): b"]
+
+
+def test_listed_takes_names_and_patterns() -> None:
+    assert listed("01_h", ["0[1-5]_*"])
+    assert not listed("06_h", ["0[1-5]_*"])
+    assert listed("x[1]", ["*"])
+
+
+def test_an_id_may_stand_in_folder_names(tmp_path: Path) -> None:
+    touch(tmp_path, "Images/g_002.png", "GT/g_002/SoftMap/g_002_OD.png", "GT/g_003/other.png")
+    split = SplitConfig(
+        image="Images/g_{id}.png", targets={"disc": "GT/g_{id}/SoftMap/g_{id}_OD.png"}
+    )
+    found, problems = match(tmp_path, split)
+    assert problems == []
+    assert found[0].targets["disc"] == tmp_path / "GT/g_002/SoftMap/g_002_OD.png"
+
+
+def test_drive(tmp_path: Path) -> None:
+    for i in range(21, 41):
+        touch(tmp_path, f"training/images/{i}_training.tif", f"training/1st_manual/{i}_manual1.gif")
+        touch(tmp_path, f"training/mask/{i}_training_mask.gif")
+    for i in range(1, 21):
+        touch(tmp_path, f"test/images/{i:02}_test.tif", f"test/1st_manual/{i:02}_manual1.gif")
+        touch(tmp_path, f"test/mask/{i:02}_test_mask.gif", f"test/2nd_manual/{i:02}_manual2.gif")
+    data = preset("drive")
+    found, problems = match(tmp_path, data.train)
+    assert (problems, len(found), found[0].id) == ([], 20, "21")
+    assert data.test is not None
+    found, problems = match(tmp_path, data.test)
+    assert (problems, len(found)) == ([], 20)
+    assert found[4].observer2["vessel"].name == "05_manual2.gif"
+    assert found[4].fov is not None
+
+
+def test_stare_takes_the_labelled_twenty_of_four_hundred(tmp_path: Path) -> None:
+    data = preset("stare")
+    assert data.test is not None
+    for name in [*data.train.ids, *data.test.ids]:
+        touch(tmp_path, f"stare-images/{name}.ppm.gz", f"labels-ah/{name}.ah.ppm.gz")
+        touch(tmp_path, f"labels-vk/{name}.vk.ppm")
+    touch(tmp_path, "stare-images/im0006.ppm.gz", "stare-images/im0400.ppm")
+    for split in (data.train, data.test):
+        found, problems = match(tmp_path, split)
+        assert (problems, len(found)) == ([], 10)
+
+
+def test_les_av(tmp_path: Path) -> None:
+    for i in range(1, 23):
+        touch(tmp_path, f"images/{i}.png", f"masks/{i}_mask.gif", f"vessel-segmentations/{i}.png")
+    found, problems = match(tmp_path, preset("les_av").train)
+    assert (problems, len(found)) == ([], 22)
+
+
+def test_the_real_sets_split_as_their_tables_say(real_data: Path) -> None:
+    for name, folder, sizes in (("chasedb1", "CHASE_DB1", (8, 20)), ("hrf", "HRF", (15, 30))):
+        data = preset(name)
+        assert data.test is not None
+        train, train_problems = match(real_data / folder, data.train)
+        test, test_problems = match(real_data / folder, data.test)
+        assert (train_problems, test_problems) == ([], [])
+        assert (len(train), len(test)) == sizes
+        assert not {f.image for f in train} & {f.image for f in test}

@@ -1,0 +1,179 @@
+"""Checkpoints: what is saved comes back; what is damaged or from a stranger is refused and runs nothing."""
+
+import io
+import os
+import pickle
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.errors import ConfigError, DataError
+from fundus_cli.run import checkpoint
+from fundus_cli.run.checkpoint import Progress, Threshold
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    composed, _ = compose_dict(Command(config_name="train", overrides=("output=run",)))
+    return to_typed(composed, TrainConfig)
+
+
+def saved(path: Path, config: TrainConfig) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    checkpoint.save(
+        path,
+        config=config,
+        model=model,
+        optimizer=optimizer,
+        progress=Progress(epoch=2, step=7, rows=[{"epoch": 1, "train_loss": 0.5}]),
+        threshold=Threshold(0.37, "val"),
+        manifest={"train": {"a.png": "00"}},
+    )
+    return model
+
+
+def test_what_is_saved_comes_back(tmp_path: Path, config: TrainConfig) -> None:
+    model = saved(tmp_path / "last.pt", config)
+    loaded = checkpoint.load(tmp_path / "last.pt")
+    assert loaded.config == config
+    assert loaded.threshold == Threshold(0.37, "val")
+    assert (loaded.progress.epoch, loaded.progress.step) == (2, 7)
+    assert loaded.manifest == {"train": {"a.png": "00"}}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.model[name], tensor)
+    assert torch.equal(loaded.optimizer["state"][0]["step"], torch.tensor(1.0))
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path, config: TrainConfig) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        data = next(i for i in archive.infolist() if "/data/" in i.filename and i.file_size > 100)
+    content[data.header_offset + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"last\.pt: (checksum|is no checkpoint)"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_off_file_is_named(tmp_path: Path, config: TrainConfig, share: float) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match=r"last\.pt: .*cut off"):
+        checkpoint.load(path)
+
+
+class Touch:
+    """A pickle that creates a file when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def hostile_files(folder: Path, mark: Path) -> list[Path]:
+    inner = io.BytesIO()
+    torch.save({"model": Touch(mark)}, inner)
+    contents: dict[str, object] = {
+        "reduce.pt": {"format": 1, "model": Touch(mark)},
+        "eval.pt": {"format": 1, "model": {"w": Touch(mark)}, "config": {}},
+        "nested.pt": {"format": 1, "model": inner.getvalue()},
+    }
+    paths = []
+    for name, content in contents.items():
+        torch.save(content, folder / name)
+        paths.append(folder / name)
+    torch.save(Touch(mark), folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    (folder / "plain.pt").write_bytes(pickle.dumps(Touch(mark)))
+    (folder / "page.pt").write_text("<html>404</html>")
+    (folder / "folder.pt").mkdir()
+    return [*paths, *(folder / n for n in ("legacy.pt", "plain.pt", "page.pt", "folder.pt"))]
+
+
+def test_a_strangers_file_runs_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "MARK"
+    files = hostile_files(tmp_path, mark)
+    assert len(files) == 7
+    for path in files:
+        with pytest.raises(DataError, match=path.name):
+            checkpoint.load(path)
+        assert not mark.exists(), path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "${oc.env:HOME}"},
+        {"hydra": {"run": {"dir": "x"}}},
+        {"data": {"_target_": "builtins.open"}},
+        {"epochs": 0},
+    ],
+)
+def test_a_strangers_config_is_refused(
+    tmp_path: Path, config: TrainConfig, change: dict[str, object]
+) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    content = torch.load(path, weights_only=True)
+    plain = to_plain(config)
+    assert isinstance(plain, dict)
+    torch.save({**content, "config": {**plain, **change}}, path)
+    with pytest.raises(DataError, match="no checkpoint of fundus-train") as caught:
+        checkpoint.load(path)
+    assert os.environ["HOME"] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 99),
+        ("threshold", {"value": 1.5, "origin": "val"}),
+        ("threshold", {}),
+        ("progress", {"epoch": 1, "evil": 2}),
+    ],
+)
+def test_other_wrong_content_is_refused(
+    tmp_path: Path, config: TrainConfig, key: str, value: object
+) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    with pytest.raises(DataError, match="no checkpoint of fundus-train"):
+        checkpoint.load(path)
+
+
+def test_no_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        checkpoint.load(tmp_path / "none.pt")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    model = nn.Conv2d(3, 4, 3)
+    state = model.state_dict()
+    with pytest.raises(DataError, match=r"weight has shape \(5, 3, 3, 3\).*\(4, 3, 3, 3\)"):
+        checkpoint.load_weights(model, {**state, "weight": torch.zeros(5, 3, 3, 3)}, tmp_path)
+    with pytest.raises(DataError, match="bias is missing"):
+        checkpoint.load_weights(model, {"weight": state["weight"]}, tmp_path)
+    with pytest.raises(DataError, match="more is unknown"):
+        checkpoint.load_weights(model, {**state, "more": state["bias"]}, tmp_path)
+
+
+def test_progress_is_plain_values_only(tmp_path: Path, config: TrainConfig) -> None:
+    saved(tmp_path / "last.pt", replace(config, epochs=3))
+    progress = torch.load(tmp_path / "last.pt", weights_only=True)["progress"]
+    assert set(progress) == set(Progress.__slots__)

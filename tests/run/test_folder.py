@@ -1,0 +1,110 @@
+"""The run folder is held by one process, and an earlier run is never written over."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import TrainConfig
+from fundus_cli.errors import ConfigError, DataError, RunFolderError
+from fundus_cli.run.folder import check_unused, check_writable, held, holds_run, read_summary
+from fundus_cli.run.folder import write_status
+from fundus_cli.run.resume import check_config, check_manifest, finished
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    composed, _ = compose_dict(Command(config_name="train", overrides=("output=run",)))
+    return to_typed(composed, TrainConfig)
+
+
+def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    code = (
+        "from fundus_cli.run.folder import held\n"
+        f"with held({str(tmp_path / 'run')!r}): pass"
+    )
+    with held(str(tmp_path / "run")):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "RunFolderError" in result.stderr
+    assert "in use by pid" in result.stderr
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\nfrom fundus_cli.run.folder import held\n"
+        f"with held({str(tmp_path / 'run')!r}): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    with held(str(tmp_path / "run")) as folder:
+        assert (folder / ".lock").exists()
+
+
+def test_an_earlier_run_is_refused_or_moved_aside(tmp_path: Path, config: TrainConfig) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.pt").write_text("precious")
+    here = replace(config, output=str(run))
+    with pytest.raises(RunFolderError, match=r"resume=auto.*overwrite=true"):
+        check_unused(here)
+    check_unused(replace(here, resume="auto"))
+    with held(str(run), overwrite=True) as folder:
+        assert not holds_run(folder)
+    (aside,) = tmp_path.glob("run.before-*")
+    assert (aside / "last.pt").read_text() == "precious"
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match="is a file"):
+        check_writable(str(tmp_path / "file" / "run"))
+    check_writable(str(tmp_path / "new" / "run"))
+    assert {p.name for p in tmp_path.iterdir()} == {"file"}
+
+
+def test_finished_is_read_from_json_alone(tmp_path: Path, config: TrainConfig) -> None:
+    from fundus_cli.config import to_plain
+    from fundus_cli.run.files import write_json
+
+    here = replace(config, output=str(tmp_path), resume="auto")
+    assert not finished(here)
+    write_json(tmp_path / "config.json", to_plain(here))
+    write_status(tmp_path, "running")
+    assert not finished(here)
+    write_status(tmp_path, "done")
+    assert read_summary(tmp_path) == {"status": "done"}
+    assert finished(here)
+    assert not finished(replace(here, epochs=here.epochs + 1))
+    assert not finished(replace(here, resume=None))
+    with pytest.raises(ConfigError, match="batch_size: 8 -> 9"):
+        finished(replace(here, batch_size=9))
+
+
+def test_a_change_of_config_takes_effect_or_is_refused(config: TrainConfig) -> None:
+    faster = replace(config, optimizer=replace(config.optimizer, lr=0.5), epochs=30)
+    assert check_config(config, faster) == [
+        "resume: optimizer.lr 0.001 -> 0.5 from here on",
+        "resume: epochs 20 -> 30 from here on",
+    ]
+    for other in (
+        replace(config, seed=1),
+        replace(config, batch_size=4),
+        replace(config, model=replace(config.model, base_channels=8)),
+        replace(config, data=replace(config.data, patch_px=128)),
+    ):
+        with pytest.raises(ConfigError, match="cannot change in the middle"):
+            check_config(config, other)
+
+
+def test_changed_data_is_listed_file_by_file() -> None:
+    old = {"train": {"a": "1", "b": "2", "c": "3"}}
+    new = {"train": {"a": "1", "b": "9", "d": "4"}}
+    with pytest.raises(DataError) as caught:
+        check_manifest(old, new, allow_change=False)
+    for words in ("b changed", "c removed", "d added", "data.allow_change=true"):
+        assert words in str(caught.value)
+    assert len(check_manifest(old, new, allow_change=True)) == 3
+    assert check_manifest(old, old, allow_change=False) == []
