@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +148,10 @@ def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) 
     command = Command(config_name=program.name, overrides=tuple(overrides), config_dir=config_dir)
     composed, _ = compose_dict(command)
     keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
-    if program.name == "train" and composed.data.name == "demo" and "data.root" in keys - {"data"}:
-        if "data" not in keys:
-            command = Command(
-                config_name=program.name,
-                overrides=("data=folder", *overrides),
-                config_dir=config_dir,
-            )
-            composed, _ = compose_dict(command)
+    own_folder = program.name == "train" and "data.root" in keys and "data" not in keys
+    if own_folder and composed.data.name == "demo":
+        command = replace(command, overrides=("data=folder", *overrides))
+        composed, _ = compose_dict(command)
     return to_typed(composed, program.schema)
 
 
@@ -178,9 +174,14 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
         if finished(config):
             terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
             return
+        from fundus_cli.data.dataset import load_dataset
+
+        dataset = load_dataset(config.data, progress=terminal.reading)
+        terminal.close_bar()
+        # Only now: whatever is wrong with the photographs is told before torch is loaded.
         from fundus_cli.train import train
 
-        train(config, stop, terminal)
+        train(config, dataset, stop, terminal)
 
 
 def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> None:

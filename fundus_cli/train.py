@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli.config import TrainConfig, to_plain
-from fundus_cli.data.dataset import Dataset, load_dataset
+from fundus_cli.data.dataset import Dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.curves import draw_curves
 from fundus_cli.run import checkpoint
@@ -20,14 +20,14 @@ from fundus_cli.terminal import Terminal
 from fundus_cli.training.loop import Console, Trainer
 
 
-def train(config: TrainConfig, stop: StopRequest, terminal: Terminal) -> dict[str, Any]:
-    """Check, train, score; returns what summary.json says.
+def train(
+    config: TrainConfig, dataset: Dataset, stop: StopRequest, terminal: Terminal
+) -> dict[str, Any]:
+    """Train on checked photographs and score; returns what summary.json says.
 
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
-    dataset = load_dataset(config.data, progress=terminal.reading)
-    terminal.close_bar()
     with held(config.output, config.overwrite) as folder:
         check_unused(config)
         terminal.log_to(folder / "train.log")

@@ -37,7 +37,7 @@ ALLOWED = {
     "sweep": {"errors", "compose", "run"},
     "cli": {
         *("", "errors", "config", "compose", "help_page", "run", "terminal"),
-        *("train", "evaluate", "sweep"),
+        *("data", "train", "evaluate", "sweep"),
     },
     "__main__": {"cli"},
     "__init__": set(),

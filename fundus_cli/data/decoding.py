@@ -217,9 +217,8 @@ def decode(file: ImageFile, storage: Storage) -> tuple[Image.Image, NDArray[np.u
     colour_map = file.tag_v2.get(320) if isinstance(file, TiffImageFile) else None
     image: Image.Image = file
     image.load()
-    if (
-        image.mode == "P" and colour_map and max(colour_map) < 256
-    ):  # 8-bit values, which Pillow would divide to black
+    if image.mode in ("P", "PA") and colour_map and max(colour_map) < 256:
+        # Written with 8-bit values where the format has 16, which Pillow divides to black.
         image.putpalette(np.reshape(colour_map, (3, -1)).T.astype(np.uint8).tobytes(), "RGB")
     ImageOps.exif_transpose(image, in_place=True)
     alpha = None
@@ -236,11 +235,6 @@ def decode(file: ImageFile, storage: Storage) -> tuple[Image.Image, NDArray[np.u
     elif image.mode == "P":
         image = image.convert("RGB")
     is_wide_cmyk = image.mode == "CMYK" and storage.bits > 8
-    if is_wide_cmyk or not (image.mode in ("RGB", "CMYK") or is_grey(image)):
+    if is_wide_cmyk or image.mode not in ("1", "L", "I;16", "I;16B", "I", "F", "RGB", "CMYK"):
         raise BadFile(COLOUR_MODE, f"{image.mode}, {storage.bits} bits")
     return image, alpha
-
-
-def is_grey(image: Image.Image) -> bool:
-    """Whether the image has one channel of grey levels."""
-    return image.mode in ("1", "L", "I;16", "I;16B", "I", "F")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from fundus_cli.data.demo_vessels import Eye, Floats, VesselPieces, grow_vessels
 from fundus_cli.randomness import Purpose, generator
@@ -70,8 +70,8 @@ def _aim(rng: np.random.Generator, size_px: int) -> tuple[Eye, _Frame]:
         view_centre=view_centre,
         view_radius=diameter / 2,
         winding=rng.uniform(0.6, 1.5),
-        branching=rng.uniform(0.75, 1.35),
-        calibre=rng.uniform(0.85, 1.15),
+        branching=rng.uniform(0.6, 1.0) + 0.8 * wide,
+        calibre=rng.uniform(0.8, 1.1),
     )
     radius_px = size_px * rng.uniform(0.455, 0.485)
     slack = size_px / 2 - radius_px
@@ -112,8 +112,7 @@ def _splat(points: Floats, radius: Floats, value: Floats, side: int) -> Planes:
 
 
 def _reduce(plane: Planes, factor: int) -> Planes:
-    side = plane.shape[0] // factor
-    return plane.reshape(side, factor, side, factor).mean(axis=(1, 3), dtype=np.float32)
+    return np.asarray(Image.fromarray(plane).reduce(factor))
 
 
 def _sample_path(pieces: VesselPieces, spacing: float) -> tuple[Floats, Floats]:
@@ -134,25 +133,33 @@ def _sample_path(pieces: VesselPieces, spacing: float) -> tuple[Floats, Floats]:
 
 def _draw_kind(pieces: VesselPieces, frame: _Frame, reflex: float) -> tuple[Planes, Bools]:
     """Optical depth (1 in the middle of a main vein) and annotation of the arteries or veins."""
-    factor = 4 if frame.size_px <= 384 else 3 if frame.size_px <= 768 else 2
+    factor = 3 if frame.size_px <= 640 else 2
     side, scale = frame.size_px * factor, frame.scale_px * factor
     points, diameter = _sample_path(pieces, 1.2 / scale)
     points = frame.to_pixels(points) * factor
     width = diameter * scale
     # A vessel too thin for the grid is drawn wider and paler.
-    thickness = (diameter / 0.08) ** 0.75 * np.minimum(width, 1)
+    thickness = (diameter / 0.08) ** 0.6 * np.minimum(width, 1)
     depth = _splat(points, width / 2, thickness, side)
     wide = diameter > 0.03
     if wide.any():
         shine = _splat(points[wide], 0.16 * width[wide], np.ones(int(wide.sum())), side)
         depth = depth * (1 - reflex * shine)
     # Observers mark vessels of about a pixel and up, and not thinner than a pencil's line.
-    seen = width > max(0.8 * factor, 0.017 * scale)
+    seen = width > max(0.6 * factor, 0.015 * scale)
     marked = np.zeros((side, side), np.float32)
     if seen.any():
         drawn = np.maximum(1.06 * width[seen], 1.3 * factor)
         marked = _splat(points[seen], drawn / 2, np.ones(int(seen.sum())), side)
-    return _reduce(depth, factor), _reduce((marked > 0).astype(np.float32), factor) >= 0.5
+    mark = _reduce((marked > 0).astype(np.float32), factor) >= 0.5
+    return _reduce(depth, factor), mark
+
+
+def _without_crumbs(mark: Bools) -> Bools:
+    """Drop the specks that the edge of the view cuts off; an observer would not mark them."""
+    parts, _ = label(mark, np.ones((3, 3)))
+    area = np.bincount(parts.ravel())
+    return np.asarray(mark & (area[parts] > mark.shape[0] / 12))
 
 
 def _noise(rng: np.random.Generator, cells: int, size_px: int) -> Planes:
@@ -172,7 +179,36 @@ def _tint(amount: Planes, red: float, green: float, blue: float) -> Planes:
     return np.exp(amount[..., None] * np.array([red, green, blue], np.float32))
 
 
-def _retina(rng: np.random.Generator, eye: Eye, x: Planes, y: Planes) -> Planes:
+def _choroid(rng: np.random.Generator, eye: Eye, frame: _Frame) -> Planes:
+    """Choroidal vessels: pale and dark streaks that wind away from the macula.
+
+    Noise is smeared along the streaks' course (line integral convolution, Cabral and Leedom 1993).
+    """
+    side = 224
+    zoom = side / frame.size_px
+    scale = frame.scale_px * zoom
+    noise = gaussian_filter(rng.normal(0, 1, (side, side)), 0.035 * scale)
+    row, column = np.mgrid[:side, :side].astype(np.float32)
+    fovea_column, fovea_row = frame.to_pixels(eye.fovea) * zoom
+    away = np.arctan2(row - fovea_row, column - fovea_column) + 0.4 * _noise(rng, 5, side) + 0.3 * _noise(rng, 14, side)
+    along_row, along_column = np.sin(away), np.cos(away)
+    step = 0.05 * scale
+    streaks = np.zeros_like(noise)
+    for sign in (-1, 1):
+        r, c = row, column
+        for _ in range(9):
+            i, j = r.astype(np.int64), c.astype(np.int64)
+            streaks += noise[i, j]
+            r = np.clip(r + sign * step * along_row[i, j], 0, side - 1)
+            c = np.clip(c + sign * step * along_column[i, j], 0, side - 1)
+    distance = np.hypot(row - fovea_row, column - fovea_column) / scale
+    streaks *= (1 - _bell(distance, 1.8)) * (0.6 + 0.4 * np.tanh(_noise(rng, 3, side)))
+    streaks = np.clip(streaks / streaks.std(), -2, 2).astype(np.float32)
+    size = (frame.size_px, frame.size_px)
+    return np.asarray(Image.fromarray(streaks).resize(size, Image.Resampling.BICUBIC))
+
+
+def _retina(rng: np.random.Generator, eye: Eye, frame: _Frame, x: Planes, y: Planes) -> Planes:
     """Light (H, W, 3) that comes back from the eye's ground, without disc and vessels."""
     size = x.shape[0]
     fovea_distance = np.hypot(x - eye.fovea[0], y - eye.fovea[1]).astype(np.float32)
@@ -184,12 +220,8 @@ def _retina(rng: np.random.Generator, eye: Eye, x: Planes, y: Planes) -> Planes:
 
     pigment = sum(_noise(rng, cells, size) / (1 + i) for i, cells in enumerate((3, 6, 12)))
     light = ground * _tint(np.asarray(pigment) * rng.uniform(0.3, 1), 0.05, 0.1, 0.12)
-    # Choroidal vessels: pale winding streaks, clearer away from the macula.
-    ridge = np.zeros_like(x)
-    for cells in (11, 19):
-        ridge += np.exp(-3.5 * np.abs(_noise(rng, cells, size)))
-    streaks = (ridge - 0.6) * (1 - 0.8 * _bell(fovea_distance, 1.3)) * rng.uniform(0, 1) ** 1.5
-    light *= _tint(streaks, 0.12, 0.26, 0.22)
+    streaks = _choroid(rng, eye, frame) * rng.uniform(0, 1) ** 1.5
+    light *= _tint(streaks, 0.05, 0.11, 0.1)
     grain = _noise(rng, 60, size) + 0.8 * _noise(rng, 120, size) + 0.6 * _noise(rng, 250, size)
     light *= _tint(grain * rng.uniform(0.3, 1), 0.012, 0.03, 0.035)
 
@@ -209,7 +241,7 @@ def _add_disc(rng: np.random.Generator, light: Planes, x: Planes, y: Planes) -> 
     wobble = 1 + 0.03 * np.sin(2 * np.arctan2(v, u) + rng.uniform(0, 6))
     distance = np.hypot(u, v) / (0.5 * wobble)
     crescent = _bell(distance - 1.08, 0.12) * np.clip(0.2 + u, 0, None) * 2
-    light = light * _tint(crescent * rng.normal(0, 0.5), 0.3, 0.5, 0.5)
+    light = light * _tint(crescent * rng.normal(0, 0.35), 0.3, 0.5, 0.5)
 
     glow = light.mean(axis=(0, 1))
     rim = glow * [rng.uniform(1.15, 1.4), rng.uniform(1.9, 2.5), rng.uniform(1.8, 2.8)]
@@ -219,6 +251,7 @@ def _add_disc(rng: np.random.Generator, light: Planes, x: Planes, y: Planes) -> 
     cup_distance = np.hypot(u - 0.06, v - 0.01) / 0.5
     in_disc = 1 / (1 + np.exp(np.clip((distance - 1) / softness, -30, 30)))
     in_cup = 1 / (1 + np.exp(np.clip((cup_distance - cup_size) / (1.6 * softness), -30, 30)))
+    rim[2], cup[2] = min(rim[2], 0.8 * rim[1]), min(cup[2], 0.85 * cup[1])
     # The temporal rim is paler than the nasal one, which the vessels' fibres cross.
     colour = rim * (1 + 0.16 * u[..., None]) * (1 - in_cup[..., None]) + cup * in_cup[..., None]
     alpha = (in_disc * rng.uniform(0.8, 0.97))[..., None]
@@ -233,9 +266,9 @@ def _illuminate(rng: np.random.Generator, light: Planes, frame: _Frame) -> Plane
     y = (row - frame.centre_px[1]) / frame.radius_px
     lamp_x, lamp_y = rng.normal(0, 0.22, 2)
     away = np.hypot(x - lamp_x, y - lamp_y).astype(np.float32)
-    fall = rng.uniform(0.1, 0.75) * away ** rng.uniform(2, 4)
+    fall = rng.uniform(0.1, 0.6) * away ** rng.uniform(2, 4)
     side = rng.uniform(0, 2 * np.pi)
-    slope = rng.normal(0, 0.22) * (x * np.cos(side) + y * np.sin(side))
+    slope = rng.uniform(0, 0.4) * (x * np.cos(side) + y * np.sin(side))
     light = light * _tint(slope - fall, 1.0, rng.uniform(0.75, 1.05), rng.uniform(0.7, 1.1))
     veil = np.clip(np.hypot(x, y) - 0.55, 0, None) * np.clip(x * np.cos(side + 1) + y * np.sin(side + 1), 0, 1)
     stray = np.array([0.5, 0.4, 0.25], np.float32) * rng.uniform(0, 1) ** 3
@@ -249,10 +282,11 @@ def _expose(rng: np.random.Generator, light: Planes, frame: _Frame) -> NDArray[n
     light = np.minimum(light * rng.uniform(0.85, 1.2), 1.15) * inside
     light = gaussian_filter(light, (blur_px, blur_px, 0))
     dark = rng.uniform(0, 0.02, 3)
+    grain = np.float32(rng.uniform(1.2, 2.4) / 255)
     # Last of all draws: their number depends on the size.
     noise = rng.standard_normal(light.shape, np.float32)
     noise = 0.6 * noise + gaussian_filter(noise, (0.7, 0.7, 0)) * 1.2
-    level = np.float32(1.2 / 255) * (0.35 + 0.9 * np.sqrt(np.clip(light, 0, 1)))
+    level = grain * (0.35 + 0.9 * np.sqrt(np.clip(light, 0, 1)))
     image = light * inside + dark * (1 - inside) + level * noise
     return np.asarray(np.clip(np.rint(255 * image), 0, 255), np.uint8)
 
@@ -267,16 +301,16 @@ def draw_photograph(seed: int, index: int, size_px: int, *, test: bool = False) 
     eye, frame = _aim(rng, size_px)
     pieces = grow_vessels(rng, eye)
     x, y = frame.to_eye()
-    light, disc = _add_disc(rng, _retina(rng, eye, x, y), x, y)
+    light, disc = _add_disc(rng, _retina(rng, eye, frame, x, y), x, y)
     fov = frame.inside() >= 0.5
     marks = {}
-    strength = rng.uniform(0.32, 0.6)
-    hue = rng.uniform([0.0, 0.0], [0.16, 1.0])
+    strength = rng.uniform(0.45, 1.0)
+    hue = rng.uniform([0.03, 0.1], [0.35, 1.5])
     for is_artery in (False, True):
         kind = pieces.of_kind(is_artery)
         depth, marks[is_artery] = _draw_kind(kind, frame, rng.uniform(0.15, 0.6))
         darkness = -strength * (rng.uniform(0.6, 0.85) if is_artery else 1.0)
-        light = light * _tint(depth * darkness, hue[0] * (0.3 if is_artery else 1), 1.0, hue[1])
+        light = light * _tint(depth * darkness, hue[0] * (0.5 if is_artery else 1), 1.0, hue[1])
     image = _expose(rng, _illuminate(rng, light, frame), frame)
-    artery, vein = marks[True] & fov, marks[False] & fov
+    artery, vein = (_without_crumbs(marks[kind] & fov) for kind in (True, False))
     return DemoPhotograph(image, artery | vein, artery, vein, disc & fov, fov)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-STEP = 0.06
+STEP = 0.075
 """Length of one piece of vessel."""
 THINNEST = 0.011
 """Diameter at which a vessel is no longer followed, about 20 micrometres."""
@@ -23,6 +23,8 @@ _TIP = np.dtype(
         ("heading", "f8"),
         ("diameter", "f8"),
         ("bend", "f8"),  # curvature of the winding, a random walk that forgets
+        ("lean", "f8"),  # by how much its way outwards is turned, so that daughters fan out
+        ("age", "f8"),  # way since it left its parent
         ("gap", "f8"),  # way to go to the next fork
         ("route", "i8"),  # row of the waypoints that lead a main vessel, -1 for none
         ("waypoint", "i8"),
@@ -35,7 +37,7 @@ Tips = NDArray[np.void]
 
 # (x, y) of the upper arcade round the macula and of the upper nasal vessels; mirrored for the lower.
 _TEMPORAL_ROUTE = np.array(
-    [(0.04, -0.46), (0.5, -1.15), (1.35, -1.75), (2.5, -2.0), (3.7, -1.8), (4.9, -1.3), (6.5, -1.1)]
+    [(0.04, -0.46), (0.5, -1.15), (1.35, -1.75), (2.5, -2.0), (3.7, -1.8), (4.9, -1.5), (8.5, -1.6)]
 )
 _NASAL_ROUTE = np.array(
     [(-0.2, -0.45), (-0.75, -1.15), (-1.35, -2.0), (-1.9, -3.0), (-2.5, -4.2), (-3, -5), (-4, -6)]
@@ -134,6 +136,12 @@ def _unit(heading: Floats) -> Floats:
     return np.stack([np.cos(heading), np.sin(heading)], axis=-1)
 
 
+def _turned(vectors: Floats, angle: float | Floats) -> Floats:
+    x, y = vectors[..., 0], vectors[..., 1]
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+
+
 def _towards(way: Floats) -> Floats:
     return np.arctan2(way[..., 1], way[..., 0])
 
@@ -141,18 +149,23 @@ def _towards(way: Floats) -> Floats:
 def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
     """The vessels at the disc, and the waypoints (R, P, 2) of the main ones."""
     routes: list[Floats] = []
-    tips = np.zeros(8 + int(rng.integers(5, 10)), _TIP)
+    tips = np.zeros(8 + int(rng.integers(5, 11)), _TIP)
     hub = np.array([-0.1, 0.0]) + rng.normal(0, [0.05, 0.06])
     for upper in (1.0, -1.0):
         for course, spread in ((_TEMPORAL_ROUTE, 0.13), (_NASAL_ROUTE, 0.16)):
-            # An artery and its vein share the course, and cross where their own deviations do.
             shared = course * [1, upper] * rng.uniform(0.85, 1.12)
             shared = shared + rng.normal(0, spread, course.shape)
+            if course is _NASAL_ROUTE:
+                shared = _turned(shared, rng.uniform(-0.35, 0.35))
+            aside = _unit(_towards(np.gradient(shared, axis=0)) + np.pi / 2)
+            # An artery and its vein run side by side, and mostly change sides once.
+            sides = np.where(np.arange(len(course)) < rng.integers(1, len(course)), 1, -1)
             for is_artery in (True, False):
-                own = rng.normal(0, 0.13, course.shape)
+                own = rng.normal(0, 0.08, course.shape)
+                own += aside * sides[:, None] * (0.08 if is_artery else -0.08)
                 own[0] *= 0.6
                 tip = tips[len(routes)]
-                tip["position"] = hub + rng.normal(0, 0.05, 2) - [0, 0.08 * upper]
+                tip["position"] = hub + rng.normal(0, 0.04, 2) - [0, 0.03 * upper]
                 tip["is_artery"], tip["route"] = is_artery, len(routes)
                 main = 0.082 if course is _TEMPORAL_ROUTE else 0.064
                 tip["diameter"] = main * (0.74 if is_artery else 1.0) * rng.uniform(0.85, 1.15)
@@ -161,11 +174,11 @@ def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
                 routes.append(shared + own)
     small = tips[8:]
     angle = rng.uniform(-np.pi, np.pi, small.size)
-    small["position"] = _unit(angle) * rng.uniform(0.2, 0.42, (small.size, 1)) + [-0.04, 0]
+    small["position"] = _unit(angle) * rng.uniform(0.05, 0.3, (small.size, 1)) + hub
     small["heading"] = angle + rng.normal(0, 0.3, small.size)
     small["route"] = -1
     small["is_artery"] = rng.random(small.size) < 0.5
-    small["diameter"] = rng.uniform(0.02, 0.038, small.size)
+    small["diameter"] = rng.uniform(0.018, 0.048, small.size)
     small["feeds_macula"] = np.abs(angle) < 0.9
     small["gap"] = rng.uniform(0.4, 1.0, small.size)
     tips["diameter"] *= eye.calibre
@@ -180,26 +193,30 @@ def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd
     fovea_distance = np.hypot(from_fovea[:, 0], from_fovea[:, 1])
     outwards = 0.6 * position / (np.hypot(position[:, 0], position[:, 1])[:, None] + 0.1)
     outwards += 0.4 * from_fovea / (fovea_distance[:, None] + 0.1)
+    outwards = _turned(outwards, tips["lean"])
     goal = np.where(tips["feeds_macula"][:, None], -from_fovea, outwards)
     goal[led] = routes[tips["route"][led], tips["waypoint"][led]] - position[led]
     gain = np.where(led, 2.4, 0.9)
     turn = gain * np.sin(_towards(goal) - heading)
 
-    left_same, left_other = crowd.ahead(tips, -0.7, 0.4)
-    right_same, right_other = crowd.ahead(tips, 0.7, 0.4)
+    left_same, left_other = crowd.ahead(tips, -1.2, 0.32)
+    right_same, right_other = crowd.ahead(tips, 1.2, 0.32)
     push = left_same - right_same + 0.5 * (left_other - right_other)
     turn += np.where(led, 0.15, 1.8) * np.tanh(push)
 
     thinness = np.clip(0.05 / tips["diameter"], 1, 2.2)
     tips["bend"] *= np.exp(-STEP / 0.22)
     tips["bend"] += rng.normal(0, 1, tips.size) * 0.75 * eye.winding * thinness
+    tips["age"] += STEP
     tips["heading"] = heading + (turn + tips["bend"]) * STEP
 
     ahead, _ = crowd.ahead(tips, 0.0, 0.3)
     thin = tips["diameter"] < 0.045
-    tips["fades"] |= ~led & thin & (ahead > 1.2)
+    squeezed = np.maximum(ahead / 1.5, (left_same + right_same) / 4)
+    squeezed[tips["feeds_macula"]] *= 0.6
+    tips["fades"] |= ~led & thin & (squeezed > 1) & (tips["age"] > 0.45)
     tips["fades"] |= fovea_distance < 0.75
-    taper = np.where(tips["fades"], 2.5, np.where(thin & ~led, 0.16, 0.04))
+    taper = np.where(tips["fades"], 2.5, np.where(thin & ~led, 0.08, 0.03))
     tips["diameter"] *= np.exp(-taper * STEP)
 
 
@@ -222,29 +239,33 @@ def _fork(rng: np.random.Generator, tips: Tips, eye: Eye) -> Tips:
     parent = tips[which]
     count = which.size
     led = parent["route"] >= 0
-    is_major = led & (rng.random(count) < 0.3)
-    ratio = np.where(led, rng.uniform(0.28, 0.55, count), rng.uniform(0.5, 1.0, count))
-    ratio = np.where(is_major, rng.uniform(0.6, 0.9, count), ratio)
-    larger, smaller = murray_diameters(parent["diameter"], ratio)
-    larger_angle, smaller_angle = murray_angles(ratio)
-
     to_fovea = eye.fovea - parent["position"]
     fovea_side = np.sign(np.sin(_towards(to_fovea) - parent["heading"]))
-    side = np.where(rng.random(count) < 0.5, 1.0, -1.0)
-    temporal = parent["position"][:, 0] > 0.3
+    on_arcade = led & (parent["position"][:, 0] > 0.3)
+    is_major = led & (rng.random(count) < 0.18)
+    side = np.where(rng.random(count) < np.where(led, 0.65, 0.5), fovea_side, -fovea_side)
     # Large branches of an arcade leave it outwards: none crosses the macula.
-    side = np.where(is_major & temporal, -fovea_side, side)
+    side = np.where(is_major & on_arcade, -fovea_side, side)
+    inwards = on_arcade & (side == fovea_side) & (np.hypot(*to_fovea.T) < 2.7)
+
+    ratio = np.where(led, rng.uniform(0.25, 0.5, count), rng.uniform(0.4, 1.0, count))
+    ratio = np.where(inwards, rng.uniform(0.32, 0.55, count), ratio)
+    ratio = np.where(is_major, rng.uniform(0.55, 0.85, count), ratio)
+    larger, smaller = murray_diameters(parent["diameter"], ratio)
+    larger_angle, smaller_angle = murray_angles(ratio)
     children = parent.copy()
     children["heading"] += side * smaller_angle * rng.uniform(0.75, 1.1, count)
     children["diameter"] = smaller
-    children["bend"] = 0
+    children["bend"] = children["age"] = 0
+    children["lean"] += side * rng.uniform(0.1, 0.5, count)
     children["route"] = -1
-    inwards = led & temporal & (side == fovea_side) & (np.hypot(*to_fovea.T) < 3.2)
     children["feeds_macula"] |= inwards
-    children["gap"] = rng.uniform(0.25, 0.8, count) / eye.branching
     tips["heading"][which] -= side * larger_angle * np.where(led, 0.4, 0.9)
     tips["diameter"][which] = larger
-    tips["gap"][which] = rng.uniform(0.2, 0.75, count) / eye.branching
+    sparse = np.where(on_arcade, 0.55, np.where(parent["feeds_macula"], 0.8, 1.6))
+    tips["gap"][which] = rng.uniform(0.25, 0.95, count) * sparse / eye.branching
+    sparse = np.where(children["feeds_macula"], 0.8, 1.6)
+    children["gap"] = rng.uniform(0.3, 1.1, count) * sparse / eye.branching
     return children
 
 
@@ -274,7 +295,9 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> VesselPieces:
         alive &= np.hypot(off_centre[:, 0], off_centre[:, 1]) < eye.view_radius + 0.15
         alive &= np.hypot(off_fovea[:, 0], off_fovea[:, 1]) > 0.3
         tips = tips[alive]
-        tips = np.concatenate([tips, _fork(rng, tips, eye)])
+        children = _fork(rng, tips, eye)
+        if children.size:
+            tips = np.concatenate([tips, children])
     start, end = np.concatenate(befores), np.concatenate(afters)
     return VesselPieces(
         start=start["position"],

@@ -1,86 +1,84 @@
-"""The field of view, found in the photograph: the bright disc on its dark surround, for any camera."""
+"""The field of view, found in the photograph: the bright disc on its dark surround."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-WORKING_PX = 700
-"""The search runs on a copy whose longer side is about this long."""
-CORNER_SHARE = 1 / 25
-"""Side of the squares in the four corners that show the surround, as a share of the picture."""
-LEVEL = 0.2
-"""The border lies where the brightness has risen this far from the surround to the middle."""
-DARK = 0.5
-"""A surround brighter than this share of the middle is no surround: the retina fills the frame."""
-MIN_BRIGHTNESS = 12.0
-"""Grey level of the middle below which the picture is black."""
+from fundus_cli.data.circle import MIN_CLOSE_POINTS, Circle, fit_circle, refined_circle
+
+REDUCED_PX = 512
+"""The disc is looked for on a copy whose longer side is at most this long."""
+CONTRAST_SHARES = (0.12, 0.2, 0.06, 0.3, 0.45)
+"""Thresholds to try, as shares of the way from the surround's level to the retina's."""
+MIN_CONTRAST = 6.0
+"""Grey levels (of 255) that the retina must be above its surround."""
+MAX_BLACK = 16.0
+"""A photograph without contrast at or below this grey level shows nothing."""
+MAX_SURROUND_SHARE = 0.35
+"""A corner brighter than this share of the retina's level is no dark surround."""
+MAX_SLOPE_SHARE = 0.25
+"""Share of the surround in the upper half of its levels, above which it is mere vignetting."""
+MIN_AREA_SHARE = 0.01
+"""A bright region smaller than this share of the picture is a reflection or a text mark."""
+SMALL_PX = 150
+"""In a picture below this size, smoothing shifts the border by one pixel instead of two."""
+SQUARE = np.ones((3, 3), bool)
 
 
 def find_fov(image: np.ndarray) -> np.ndarray:
-    """The disc in which the retina is seen.
+    """The disc in which the retina is seen, without text marks or reflections.
 
-    The brightest channel of a reduced copy is cut between the level of the corners and that of
-    the middle; the largest region is taken and its holes are filled. No circle is forced, so
-    discs clipped at the frame keep their shape. A picture without dark corners is all inside; a
-    black one is all outside.
+    A reduced copy is cut at several levels between the surround's and the retina's. The first cut
+    whose border lies on a circle wins, and that circle is moved to the edge's half height at full
+    size. Where no circle fits (square or oval fields), the bright region itself is the answer.
 
     Args:
         image: (H, W, 3) uint8.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool; all True where no dark surround can be told from the retina, all False where
+        the photograph is black.
     """
     height, width = image.shape[:2]
-    factor = max(1, round(max(height, width) / WORKING_PX))
+    factor = _factor(image)
     picture = Image.fromarray(image)
-    reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture).astype(np.float32)
-    brightness = ndimage.gaussian_filter(reduced.max(axis=2), max(reduced.shape) / WORKING_PX)
-    surround, middle = _levels(brightness)
-    if middle < MIN_BRIGHTNESS:
-        return np.zeros((height, width), bool)
-    if surround > DARK * middle:
+    reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
+    level = ndimage.uniform_filter(reduced.max(axis=2).astype(np.float64), 3)
+
+    surround, noise = _darkest_corner(level)
+    floor = surround + max(MIN_CONTRAST, 4 * noise)
+    lit = level > floor
+    if not lit.any():
+        return np.full((height, width), surround > MAX_BLACK)
+    retina = float(np.median(level[lit]))
+    if surround > MAX_SURROUND_SHARE * retina:
         return np.ones((height, width), bool)
-    cut = surround + LEVEL * (middle - surround)
-    inside = _largest_region(brightness > cut)
-    if factor == 1:
-        return inside
-    soft = Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
-    # The reduced copy may end with a partial block; give it the size of whole blocks.
-    whole = soft.resize((soft.width * factor, soft.height * factor), Image.Resampling.BILINEAR)
-    return np.asarray(whole)[:height, :width] >= 128
 
-
-def _levels(brightness: np.ndarray) -> tuple[float, float]:
-    """Brightness of the surround, from the darker corners, and of the picture's middle."""
-    height, width = brightness.shape
-    side = max(1, round(min(height, width) * CORNER_SHARE))
-    corners = [
-        float(np.median(brightness[rows, columns]))
-        for rows in (slice(None, side), slice(-side, None))
-        for columns in (slice(None, side), slice(-side, None))
-    ]
-    # Two dark corners suffice: marks and reflections may light up the others.
-    surround = sorted(corners)[1]
-    rows = slice(height // 4, max(height // 4 + 1, 3 * height // 4))
-    columns = slice(width // 4, max(width // 4 + 1, 3 * width // 4))
-    return surround, float(np.median(brightness[rows, columns]))
-
-
-def _largest_region(mask: np.ndarray) -> np.ndarray:
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    filled: np.ndarray = ndimage.binary_fill_holes(labels == sizes.argmax())
-    return filled
+    fallback = None
+    for share in CONTRAST_SHARES:
+        threshold = max(floor, surround + share * (retina - surround))
+        region = _largest_region(level >= threshold)
+        if region.mean() < MIN_AREA_SHARE or not _is_step(level, region, surround, threshold):
+            continue
+        above = _above_half_height(level, region, surround)
+        circle = fit_circle(above)
+        if circle is not None:
+            circle = _at_half_height(image, circle.enlarged(factor), surround, factor)
+            return circle.filled(height, width)
+        fallback = above if fallback is None else fallback
+    if fallback is None:
+        return np.full((height, width), bool(lit.mean() >= MIN_AREA_SHARE))
+    return _enlarged(fallback, factor)[:height, :width]
 
 
 def fov_diameter_px(fov: np.ndarray) -> float:
-    """Diameter of the circle that a field of view is part of, also when the frame clips it.
+    """Diameter of the circle that a field of view is part of, also where the frame cuts it.
 
-    A circle is fitted by least squares (Kasa 1976) to the border pixels that do not lie on the
-    frame; where there are too few of them, the longer side of the bounding box is the answer.
+    Where no circle fits (a mask without background, a square), the longer side of the bounding
+    box is the answer.
 
     Args:
         fov: (H, W) bool.
@@ -90,27 +88,102 @@ def fov_diameter_px(fov: np.ndarray) -> float:
     """
     rows, columns = np.flatnonzero(fov.any(axis=1)), np.flatnonzero(fov.any(axis=0))
     if len(rows) == 0:
-        return float("nan")
-    longer = float(max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1)
-    y, x = _free_border(fov, rows, columns)
-    if len(y) < longer / 2:
-        return longer
-    system = np.stack([x, y, np.ones_like(x)], axis=1)
-    (a, b, c), *_ = np.linalg.lstsq(system, x**2 + y**2, rcond=None)
-    diameter = 2 * float(np.sqrt(max(c + (a / 2) ** 2 + (b / 2) ** 2, 0.0)))
-    # A circle much wider than what is seen of it is a bad fit to a shape that is none.
-    return diameter if longer * 0.9 <= diameter <= longer * 1.5 else longer
+        return math.nan
+    factor = _factor(fov)
+    picture = Image.fromarray(fov.astype(np.uint8) * np.uint8(255))
+    reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
+    circle = fit_circle(reduced / 255 - 0.5)
+    if circle is not None:
+        return 2 * factor * circle.radius
+    return float(max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1)
 
 
-def _free_border(
-    fov: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """First and last inside pixel of each row and column, those on the frame left out."""
-    height, width = fov.shape
-    left, right = fov.argmax(axis=1)[rows], width - 1 - fov[:, ::-1].argmax(axis=1)[rows]
-    top, bottom = fov.argmax(axis=0)[columns], height - 1 - fov[::-1].argmax(axis=0)[columns]
-    # Edges lie half a pixel outside the centres of the outermost pixels.
-    y = np.concatenate([rows, rows, top - 0.5, bottom + 0.5]).astype(np.float64)
-    x = np.concatenate([left - 0.5, right + 0.5, columns, columns]).astype(np.float64)
-    free = (x > 0.5) & (x < width - 1.5) & (y > 0.5) & (y < height - 1.5)
-    return y[free], x[free]
+def _factor(picture: np.ndarray) -> int:
+    return math.ceil(int(max(picture.shape[:2])) / REDUCED_PX)
+
+
+def _darkest_corner(level: np.ndarray) -> tuple[float, float]:
+    """Level and noise of the surround. A disc that leaves anything out leaves out a corner."""
+    side = max(2, min(level.shape) // 40)
+    near, far = slice(None, side), slice(-side, None)
+    corners = [level[rows, columns] for rows in (near, far) for columns in (near, far)]
+    darkest = min(corners, key=lambda corner: float(np.median(corner)))
+    return float(np.median(darkest)), float(darkest.std())
+
+
+def _largest_region(bright: np.ndarray) -> np.ndarray:
+    """The largest connected part, without thin attachments and holes."""
+    opened = ndimage.binary_opening(bright, SQUARE)
+    # Opening eats the outermost line of pixels where the region leaves the picture.
+    opened |= bright & ndimage.binary_dilation(opened)
+    labels, count = ndimage.label(opened)
+    if count == 0:
+        return np.asarray(opened)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()))
+
+
+def _is_step(level: np.ndarray, region: np.ndarray, surround: float, threshold: float) -> bool:
+    """Whether the outside is flat up to the border, unlike the slope of a vignetted frame."""
+    outside = level[~region & (level < threshold)]
+    upper_half = outside > (surround + threshold) / 2
+    return outside.size > 0 and float(upper_half.mean()) <= MAX_SLOPE_SHARE
+
+
+def _above_half_height(level: np.ndarray, region: np.ndarray, surround: float) -> np.ndarray:
+    """Brightness above half of the way from the surround to the retina beside each pixel.
+
+    Smoothing and a low threshold make the region too large, never too small; so its border may
+    move inwards to the half height, but only a little: vessels, shadows and dark retina stay in.
+    """
+    depth = 1 if max(level.shape) < SMALL_PX else 2
+    beside = ndimage.maximum_filter(np.where(region, level, surround), 2 * depth + 3)
+    above = level - (surround + beside) / 2
+    deep = ndimage.binary_erosion(region, SQUARE, iterations=depth, border_value=1)
+    above[deep] = np.maximum(above[deep], 0.0)
+    # Marks outside the region are bright, too, and must not count as inside.
+    above[~region] = np.minimum(above[~region], -1e-3)
+    return np.asarray(above)
+
+
+def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: int) -> Circle:
+    """The circle moved to where the full-size picture is halfway from surround to retina."""
+    height, width = image.shape[:2]
+    reach = 2.0 * factor + 0.01 * circle.radius
+    steps = np.arange(-reach, reach + 0.25, 0.5)
+    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    x = np.rint(circle.x + np.outer(np.cos(angles), circle.radius + steps)).astype(int)
+    y = np.rint(circle.y + np.outer(np.sin(angles), circle.radius + steps)).astype(int)
+    seen = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).all(axis=1)
+    if not seen.any():
+        return circle
+    profile = image[y[seen], x[seen]].max(axis=2).astype(np.float64)
+    retina = np.median(profile[:, : len(steps) // 4], axis=1)
+    # Counting bright samples, instead of taking the first dark one, is steady under noise.
+    bright = (profile >= (retina[:, None] + surround) / 2).sum(axis=1)
+    radius = circle.radius - reach + 0.5 * bright - 0.25
+    usable = (retina - surround >= MIN_CONTRAST) & (bright > 0) & (bright < len(steps))
+    angles, radius = angles[seen][usable], radius[usable]
+    if len(radius) < MIN_CLOSE_POINTS:
+        return circle
+    points = np.stack([circle.x + radius * np.cos(angles), circle.y + radius * np.sin(angles)], 1)
+    close = np.abs(radius - np.median(radius)) <= reach
+    better = refined_circle(points, close, max(1.0, 0.004 * circle.radius))
+    return replace(circle, x=better.x, y=better.y, radius=better.radius)
+
+
+def _enlarged(above: np.ndarray, factor: int) -> np.ndarray:
+    """`above` >= 0 at full size, linear between the reduced pixels along the border."""
+    inside = above >= 0
+    if factor == 1:
+        return inside
+    full = inside.repeat(factor, axis=0).repeat(factor, axis=1)
+    grown = ndimage.binary_dilation(inside, SQUARE)
+    y, x = np.nonzero(grown & ~ndimage.binary_erosion(inside, SQUARE, border_value=1))
+    offset = np.arange(factor)
+    fine_y = (y[:, None, None] * factor + offset[:, None]).repeat(factor, axis=2)
+    fine_x = (x[:, None, None] * factor + offset[None, :]).repeat(factor, axis=1)
+    at = np.stack([fine_y, fine_x]) / factor + (1 - factor) / (2 * factor)
+    full[fine_y, fine_x] = ndimage.map_coordinates(above, at, order=1, mode="nearest") >= 0
+    return full

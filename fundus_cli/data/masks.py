@@ -132,8 +132,9 @@ def _read_pixels(path: Path, rule: MaskRule, max_megapixels: float) -> _Grey | I
         image, alpha = decode(file, storage)
         if image.mode == "CMYK":
             image = image.convert("RGB")
-        is_grey = image.mode != "RGB" or _has_greys_only(image)
-        levels = np.asarray(image.getchannel(0)) if is_grey else None
+        if image.mode == "RGB" and _has_greys_only(image):
+            image = image.getchannel(0)
+        levels = None if image.mode == "RGB" else np.asarray(image)
     if storage.white_is_zero and not rule.foreground:
         raise BadFile(MIN_IS_WHITE)
     if storage.bits > 8 and file.mode in ("RGB", "RGBA"):

@@ -1,0 +1,194 @@
+"""The circle that a region's border lies on, and the straight lines that cut it off."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+MIN_BORDER_POINTS = 24
+"""A border of fewer points is too short to tell a circle from another shape."""
+MIN_CLOSE_POINTS = 12
+"""A circle must have so many border points within the tolerance."""
+MAX_CANDIDATES = 180
+"""Triples of border points that are tried for each of TRIPLES."""
+TRIPLES = ((1 / 3, 2 / 3), (1 / 4, 1 / 2), (1 / 6, 1 / 3), (1 / 6, 2 / 3))
+"""How far along the border a triple's second and third point lie from its first."""
+MIN_ROUND_SHARE = 0.7
+"""Share of the border that must lie on the circle (straight cuts and the frame left out)."""
+MIN_ARC_BINS = 15
+"""So many of 90 bins of 4 degrees must hold border points that lie on the circle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Centre, radius and cuts in pixels, pixel centres at whole numbers; outside beyond a cut."""
+
+    x: float
+    y: float
+    radius: float
+    left: float = -np.inf
+    right: float = np.inf
+    top: float = -np.inf
+    bottom: float = np.inf
+
+    def enlarged(self, factor: int) -> "Circle":
+        """The same circle on a picture with `factor` times as many pixels along each side."""
+        shift = (factor - 1) / 2
+        places = (self.x, self.y, self.left, self.right, self.top, self.bottom)
+        x, y, *cuts = (factor * place + shift for place in places)
+        return Circle(x, y, factor * self.radius, *cuts)
+
+    def filled(self, height: int, width: int) -> np.ndarray:
+        """(height, width) bool, True where a pixel's centre lies in the circle and in its cuts."""
+        rows, columns = np.arange(height), np.arange(width)
+        squared = self.radius**2 - (rows - self.y) ** 2
+        half_chord = np.sqrt(np.maximum(0.0, squared))
+        left = np.maximum(self.x - half_chord, self.left)[:, None]
+        right = np.minimum(self.x + half_chord, self.right)[:, None]
+        inside = np.asarray((columns >= left) & (columns <= right))
+        inside[(squared < 0) | (rows < self.top) | (rows > self.bottom)] = False
+        return inside
+
+
+def fit_circle(signed: np.ndarray) -> Circle | None:
+    """The circle on which a region's border lies, also where the frame or straight bars cut it.
+
+    Args:
+        signed: (H, W), 0 or more inside the region and negative outside; between neighbours of
+            different sign the border lies where the straight line through both crosses 0.
+
+    Returns:
+        None where the border is not round, too short or not there.
+    """
+    points = border_points(signed)
+    if len(points) < MIN_BORDER_POINTS:
+        return None
+    tolerance = 0.75 + 0.0025 * max(signed.shape)
+    circle = consensus_circle(points, tolerance)
+    if circle is None or circle.radius > np.hypot(*signed.shape):
+        return None
+    circle, on_cut = _with_cuts(circle, points, signed >= 0, tolerance)
+    return circle if _is_round(circle, points[~on_cut], tolerance) else None
+
+
+def border_points(signed: np.ndarray) -> np.ndarray:
+    """(n, 2) x and y where `signed` changes its sign between neighbours; none on the frame."""
+    inside = signed >= 0
+    points = []
+    for axis in (0, 1):
+        first, second = np.delete(signed, -1, axis), np.delete(signed, 0, axis)
+        y, x = np.nonzero(np.delete(inside, -1, axis) != np.delete(inside, 0, axis))
+        # Signs differ, and 0 counts as inside, so this never divides by 0.
+        share = first[y, x] / (first[y, x] - second[y, x])
+        points.append(np.stack([x + share * (axis == 1), y + share * (axis == 0)], axis=1))
+    return np.concatenate(points)
+
+
+def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
+    """The circle with the most points within `tolerance` of it, then least squares on those.
+
+    Candidates go through three points each, spread evenly along the border instead of drawn at
+    random (Fischler and Bolles 1981 draw them), so that equal points give equal circles.
+
+    Args:
+        points: (n, 2) x and y.
+        tolerance: pixels.
+
+    Returns:
+        None where fewer than MIN_CLOSE_POINTS points lie near any candidate.
+    """
+    if len(points) < MIN_CLOSE_POINTS:
+        return None
+    order = np.argsort(np.arctan2(*(points - points.mean(axis=0)).T))
+    spread = np.linspace(0, len(order) - 1, min(MAX_CANDIDATES, len(order))).astype(int)
+    some = points[order[spread]]
+    index = np.arange(len(some))
+    most, close = 0, np.zeros(len(points), bool)
+    for parts in TRIPLES:
+        second, third = (some[(index + int(part * len(some))) % len(some)] for part in parts)
+        x, y, radius = _through(some, second, third)
+        distance = np.hypot(points[:, :1] - x, points[:, 1:] - y)
+        near = np.abs(distance - radius) <= tolerance
+        votes = near.sum(axis=0)
+        if votes.max() > most:
+            most, close = int(votes.max()), near[:, votes.argmax()]
+    return refined_circle(points, close, tolerance) if most >= MIN_CLOSE_POINTS else None
+
+
+def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> Circle:
+    """Circle by algebraic least squares (Kasa 1976) on the close points, chosen anew twice.
+
+    Args:
+        points: (n, 2) x and y.
+        close: (n) bool, the points to begin with, three at least.
+        tolerance: points within this many pixels of a fit are used for the next.
+    """
+    circle = _least_squares(points[close])
+    for _ in range(2):
+        close = np.abs(_distance_from(circle, points)) <= tolerance
+        if close.sum() < MIN_CLOSE_POINTS:
+            break
+        circle = _least_squares(points[close])
+    return circle
+
+
+def _through(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres and radii of the circles through three points each; NaN where they are in line."""
+    u, v = b - a, c - a
+    cross = 2 * (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+    cross[np.abs(cross) < 1e-9] = np.nan
+    uu, vv = (u**2).sum(axis=1), (v**2).sum(axis=1)
+    x = (v[:, 1] * uu - u[:, 1] * vv) / cross
+    y = (u[:, 0] * vv - v[:, 0] * uu) / cross
+    return a[:, 0] + x, a[:, 1] + y, np.hypot(x, y)
+
+
+def _least_squares(points: np.ndarray) -> Circle:
+    # Taken from their mean, the points' squares keep their digits.
+    origin = points.mean(axis=0)
+    near = points - origin
+    system = np.concatenate([2 * near, np.ones((len(near), 1))], axis=1)
+    (x, y, rest), *_ = np.linalg.lstsq(system, (near**2).sum(axis=1), rcond=None)
+    radius = np.sqrt(rest + x**2 + y**2)
+    return Circle(float(origin[0] + x), float(origin[1] + y), float(radius))
+
+
+def _distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
+    distance = np.hypot(points[:, 0] - circle.x, points[:, 1] - circle.y)
+    return np.asarray(distance - circle.radius)
+
+
+def _with_cuts(
+    circle: Circle, points: np.ndarray, inside: np.ndarray, tolerance: float
+) -> tuple[Circle, np.ndarray]:
+    """The circle with its straight cuts, and which points lie on those.
+
+    Where the circle reaches beyond the region's bounding box, but the region does not reach the
+    frame, the box is a cut if most of the chord there is border.
+    """
+    on_cut = np.zeros(len(points), bool)
+    cuts: dict[str, float] = {}
+    sides = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
+    for side, (axis, sign) in sides.items():
+        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
+        on_frame = inside.take(0 if sign < 0 else -1, axis=1 - axis)
+        edge = sign * (sign * points[:, axis]).max()
+        depth = sign * ((circle.x, circle.y)[axis] - edge) + circle.radius
+        if on_frame.any() or depth <= tolerance:
+            continue
+        at_edge = np.abs(points[:, axis] - edge) <= 1
+        half_chord = np.sqrt(max(0.0, circle.radius**2 - (circle.radius - depth) ** 2))
+        length = np.ptp(points[at_edge, 1 - axis])
+        if length >= 1.4 * half_chord and at_edge.sum() >= half_chord:
+            cuts[side] = float(np.median(points[at_edge, axis]))
+            on_cut |= at_edge
+    return replace(circle, **cuts), on_cut
+
+
+def _is_round(circle: Circle, points: np.ndarray, tolerance: float) -> bool:
+    """Whether most of the points lie on the circle and go far enough around it."""
+    on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
+    angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
+    arc_bins = np.unique((angles / np.radians(4)).round()).size
+    return len(on_circle) >= MIN_ROUND_SHARE * len(points) and arc_bins >= MIN_ARC_BINS
