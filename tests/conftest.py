@@ -14,6 +14,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Two threads that wait for each other crawl when the machine is busy with something else."""
+
 SMALL = (
     "model.base_channels=4",
     "model.depth=2",
@@ -88,7 +91,7 @@ def command(tmp_path: Path) -> RunCommand:
         return subprocess.run(
             [sys.executable, "-m", "fundus_cli", program, *arguments],
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
+            env={**os.environ, **ONE_THREAD, **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

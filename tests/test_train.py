@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RunCommand, small
+from conftest import ONE_THREAD, RunCommand, small
 from PIL import Image
 
 
@@ -96,6 +97,7 @@ def start(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "fundus_cli", "train", *arguments],
         cwd=folder,
+        env={**os.environ, **ONE_THREAD},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -64,7 +64,7 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
         return None
     tolerance = 0.75 + 0.0025 * max(signed.shape)
     circle = consensus_circle(points, tolerance)
-    if circle is None or circle.radius > np.hypot(*signed.shape):
+    if circle is None:
         return None
     circle, on_cut = _with_cuts(circle, points, signed >= 0, tolerance)
     return circle if _is_round(circle, points[~on_cut], tolerance) else None
@@ -164,7 +164,7 @@ def _with_cuts(
 ) -> tuple[Circle, np.ndarray]:
     """The circle with its straight cuts, and which points lie on those.
 
-    Where the circle reaches beyond the region's bounding box, but the region does not reach the
+    Where the circle reaches beyond the border's bounding box, but the region does not reach the
     frame, the box is a cut if most of the chord there is border.
     """
     on_cut = np.zeros(len(points), bool)

@@ -114,8 +114,6 @@ def _darkest_corner(level: np.ndarray) -> tuple[float, float]:
 def _largest_region(bright: np.ndarray) -> np.ndarray:
     """The largest connected part, without thin attachments and holes."""
     opened = ndimage.binary_opening(bright, SQUARE)
-    # Opening eats the outermost line of pixels where the region leaves the picture.
-    opened |= bright & ndimage.binary_dilation(opened)
     labels, count = ndimage.label(opened)
     if count == 0:
         return np.asarray(opened)

@@ -38,6 +38,9 @@ def paired_bootstrap(
 ) -> tuple[float, float, float, float]:
     """Difference of two networks' pooled Dice on the same photographs.
 
+    Draws of photographs in which one of the two has no Dice (no positive pixel, none predicted)
+    are left out.
+
     Args:
         one: counts of each photograph.
         other: the other network's, in the same order.
@@ -45,7 +48,9 @@ def paired_bootstrap(
         seed: the same seed gives the same answer.
 
     Returns:
-        (difference one - other, low, high of its 95 % interval, two-sided p-value).
+        (difference one - other, low, high of its 95 % interval, two-sided p-value). The difference
+        is NaN where either Dice is; the interval and p are NaN with fewer than two photographs and
+        where fewer than half of the draws are defined.
 
     Raises:
         ValueError: the two have not the same number of photographs.
@@ -57,10 +62,13 @@ def paired_bootstrap(
         return total, math.nan, math.nan, math.nan
     chosen = _choices(len(one), draws, seed)
     difference = _resampled_dice(one, chosen) - _resampled_dice(other, chosen)
+    difference = difference[~np.isnan(difference)]
+    if len(difference) < draws / 2:
+        return total, math.nan, math.nan, math.nan
     low, high = np.quantile(difference, [0.025, 0.975])
     # The share of draws on the far side of 0, never reported as smaller than the draws can show.
-    tail = min(np.mean(difference <= 0), np.mean(difference >= 0))
-    return total, float(low), float(high), float(min(1.0, 2 * max(tail, 1 / draws)))
+    tail = max(min(np.mean(difference <= 0), np.mean(difference >= 0)), 1 / len(difference))
+    return total, float(low), float(high), float(min(1.0, 2 * tail))
 
 
 def _choices(number: int, draws: int, seed: int) -> np.ndarray:
@@ -71,4 +79,5 @@ def _resampled_dice(per_image: Sequence[Counts], chosen: np.ndarray) -> np.ndarr
     double_tp = np.array([2 * c.tp for c in per_image], np.float64)[chosen].sum(axis=1)
     errors = np.array([c.fp + c.fn for c in per_image], np.float64)[chosen].sum(axis=1)
     whole = double_tp + errors
-    return np.divide(double_tp, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    undefined = np.full(len(whole), np.nan)
+    return np.asarray(np.divide(double_tp, whole, out=undefined, where=whole > 0))

@@ -18,7 +18,8 @@ def bin_of(probability: np.ndarray) -> np.ndarray:
     The bit pattern of a positive float rises with its value and is even on a logarithmic scale,
     so its leading bits are the bin: those of p below a half, those of 1 - p above.
     """
-    probability = np.ascontiguousarray(probability, np.float32)
+    # Adding 0 turns -0.0, whose bit pattern is that of a negative number, into 0.0.
+    probability = np.ascontiguousarray(probability, np.float32) + np.float32(0)
     low = probability.view(np.int32) >> SHIFT
     rest = (np.float32(1) - probability).view(np.int32) >> SHIFT
     high = 2 * HALF - np.maximum(rest, SMALLEST_REST - 1)
@@ -62,32 +63,39 @@ class ProbabilityHistogram:
             region: (H, W) bool.
 
         Raises:
-            ValueError: a probability is NaN.
+            ValueError: a probability in the region is not a number from 0 to 1; nothing is counted.
         """
         values, present = probability[region], target[region]
-        if np.isnan(values).any():
-            raise ValueError("probability is NaN")
+        outside = ~((values >= 0) & (values <= 1))
+        if outside.any():
+            raise ValueError(f"probability {values[outside][0]} is not in 0 to 1")
         bins = bin_of(values)
         self.positives += np.bincount(bins[present], minlength=NUM_BINS)
         self.negatives += np.bincount(bins[~present], minlength=NUM_BINS)
         self.probability_sum += np.bincount(bins, weights=values, minlength=NUM_BINS)
 
     def _above(self) -> tuple[np.ndarray, np.ndarray]:
-        """True and false positives when a pixel counts from each bin's lower edge, falling edges."""
+        """True and false positives when a pixel counts from each bin's edge on, highest first."""
         return np.cumsum(self.positives[::-1]), np.cumsum(self.negatives[::-1])
+
+    def _has_both(self) -> bool:
+        return bool(self.positives.any() and self.negatives.any())
 
     def auc_roc(self) -> float:
         """Area under the ROC curve, ties within a bin counted half; NaN without both kinds."""
-        tp, fp = (np.concatenate([[0], c]).astype(np.float64) for c in self._above())
-        if tp[-1] == 0 or fp[-1] == 0:
+        if not self._has_both():
             return math.nan
+        tp, fp = (np.concatenate([[0], c]).astype(np.float64) for c in self._above())
         return float(np.trapezoid(tp, fp) / (tp[-1] * fp[-1]))
 
     def auc_pr(self) -> float:
-        """Average precision: precision summed over the steps of recall; NaN without positives."""
-        tp, fp = (c.astype(np.float64) for c in self._above())
-        if tp[-1] == 0:
+        """Average precision: precision summed over the steps of recall; NaN without both kinds.
+
+        Without negatives it would be 1 for any network.
+        """
+        if not self._has_both():
             return math.nan
+        tp, fp = (c.astype(np.float64) for c in self._above())
         precision = np.divide(tp, tp + fp, out=np.ones_like(tp), where=tp + fp > 0)
         return float(np.sum(np.diff(tp, prepend=0.0) * precision) / tp[-1])
 
@@ -110,7 +118,7 @@ class ProbabilityHistogram:
         tp, fp = (c[::-1] for c in self._above())
         fn = self.positives.sum() - tp
         whole = (2 * tp + fp + fn).astype(np.float64)
-        return np.divide(2.0 * tp, whole, out=np.full(len(tp), np.nan), where=whole > 0)
+        return np.asarray(np.divide(2 * tp, whole, out=np.full(len(tp), np.nan), where=whole > 0))
 
     def best_dice_threshold(self) -> tuple[float, float]:
         """The threshold with the highest Dice and that Dice; (NaN, NaN) without positives.
@@ -128,21 +136,36 @@ class ProbabilityHistogram:
         return float(threshold), float(best)
 
     def roc_curve(self, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """False and true positive rate, from (0, 0) to (1, 1), thinned to about `points`."""
-        tp, fp = (np.concatenate([[0], c]).astype(np.float64) for c in self._above())
-        keep = _spread(tp / max(tp[-1], 1) + fp / max(fp[-1], 1), points)
-        return fp[keep] / fp[-1], tp[keep] / tp[-1]
+        """False and true positive rate, from (0, 0) to (1, 1), thinned to about `points`.
+
+        Both are empty without both positives and negatives.
+        """
+        if not self._has_both():
+            return np.empty(0), np.empty(0)
+        tp, fp = (np.concatenate([[0], c]) / c[-1] for c in self._above())
+        keep = _spread(tp + fp, points)
+        return fp[keep], tp[keep]
 
     def pr_curve(self, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """Recall and precision, thinned to about `points`."""
+        """Recall and precision, thinned to about `points`.
+
+        Both are empty without both positives and negatives.
+        """
+        if not self._has_both():
+            return np.empty(0), np.empty(0)
         tp, fp = (c.astype(np.float64) for c in self._above())
         seen = tp + fp > 0
-        tp, fp = tp[seen], fp[seen]
-        keep = _spread(tp / max(tp[-1], 1), points)
-        return tp[keep] / tp[-1], tp[keep] / (tp[keep] + fp[keep])
+        recall, precision = tp[seen] / tp[-1], tp[seen] / (tp[seen] + fp[seen])
+        keep = _spread(recall, points)
+        return recall[keep], precision[keep]
 
     def dice_by_threshold(self, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """Thresholds and the Dice that each gives, thinned to about `points`."""
+        """Thresholds and the Dice that each gives, thinned to about `points`.
+
+        Both are empty without both positives and negatives.
+        """
+        if not self._has_both():
+            return np.empty(0), np.empty(0)
         keep = _spread(EDGES.astype(np.float64), points)
         return EDGES[keep], self._dice()[keep]
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from fundus_cli.data.circle import Circle, border_points, consensus_circle, fit_circle
+from fundus_cli.data.circle import (
+    Circle,
+    border_points,
+    consensus_circle,
+    fit_circle,
+    refined_circle,
+)
 
 
 def around(x: float, y: float, radius: float, number: int, arc: float = 1.0) -> np.ndarray:
@@ -43,6 +49,17 @@ def test_outliers_are_ignored() -> None:
     assert consensus_circle(points, tolerance=0.5) == circle
 
 
+def test_a_fit_to_some_points_is_refined_on_all_that_lie_near() -> None:
+    points = around(60, 50, 40, 300) + np.random.default_rng(0).normal(0, 0.3, (300, 2))
+    points[::10] += 15
+    wild = np.arange(300) % 10 == 0
+    some = ~wild & (np.arange(300) < 150)
+    refined = refined_circle(points, some, tolerance=3)
+    assert refined != refined_circle(points, some, tolerance=0)
+    assert refined == refined_circle(points, ~wild, tolerance=3)
+    assert (refined.x, refined.y, refined.radius) == pytest.approx((60, 50, 40), abs=0.1)
+
+
 @pytest.mark.parametrize(
     "points",
     [np.zeros((0, 2)), around(0, 0, 9, 11), np.stack([np.arange(50.0), np.arange(50.0)], axis=1)],
@@ -69,8 +86,9 @@ def test_the_border_lies_where_the_straight_line_crosses_zero() -> None:
         (160, 240, 118.4, 79.7, 110.0),
         (200, 240, 40.3, 99.7, 90.0),
         (30, 32, 15.2, 14.6, 11.0),
+        (54, 15, 9.2, 30.0, 6.5),
     ],
-    ids=["whole", "cut above and below", "cut at the left", "small"],
+    ids=["whole", "cut above and below", "cut at the left", "small", "small, cut at the right"],
 )
 def test_the_circle_of_a_region_is_fitted(geometry: tuple[int, int, float, float, float]) -> None:
     _, _, *expected = geometry
@@ -112,13 +130,14 @@ def shape(name: str) -> np.ndarray:
         "square": np.maximum(np.abs(rows), np.abs(columns)) < 35,
         "oval": (rows / 30) ** 2 + (columns / 50) ** 2 < 1,
         "triangle": (rows < 40) & (rows > 2 * np.abs(columns) - 45),
+        "short arc": rows**2 + (columns + 160) ** 2 < 140**2,
         "tiny disc": rows**2 + columns**2 < 8,
     }
     return np.where(shapes[name], 0.5, -0.5)
 
 
 @pytest.mark.parametrize(
-    "name", ["empty", "all", "half plane", "square", "oval", "triangle", "tiny disc"]
+    "name", ["empty", "all", "half plane", "square", "oval", "triangle", "short arc", "tiny disc"]
 )
 def test_what_is_not_round_has_no_circle(name: str) -> None:
     assert fit_circle(shape(name)) is None

@@ -54,3 +54,31 @@ def test_a_clear_difference_is_significant_and_none_is_not() -> None:
     assert same == (0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="20 photographs against 19"):
         paired_bootstrap(one, one[1:])
+
+
+EMPTY = Counts(0, 0, 0, 9)
+
+
+def test_undefined_draws_are_left_out() -> None:
+    one, other = Counts(8, 2, 2, 9), Counts(5, 5, 5, 9)
+    # A draw without the one photograph that has vessels has no Dice; all others have the same.
+    difference, low, high, p = paired_bootstrap([one] + [EMPTY] * 4, [other] + [EMPTY] * 4)
+    assert (difference, low, high) == pytest.approx((0.3, 0.3, 0.3))
+    defined = 2000 * (1 - 0.8**5)
+    assert p == pytest.approx(2 / defined, rel=0.1)
+
+
+def test_less_than_half_of_the_draws_are_no_interval() -> None:
+    false_alarm = Counts(0, 1, 0, 8)
+    # Both networks have a Dice in the 12 of 27 draws that hold both false alarms.
+    one, other = [false_alarm, EMPTY, EMPTY], [EMPTY, false_alarm, EMPTY]
+    difference, *rest = paired_bootstrap(one, other)
+    assert difference == 0
+    assert all(math.isnan(v) for v in rest)
+    # With the same false alarm it is 3 of 4 draws.
+    assert paired_bootstrap([false_alarm, EMPTY], [false_alarm, EMPTY]) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_without_any_dice_there_is_no_difference(number: int) -> None:
+    assert all(math.isnan(v) for v in paired_bootstrap([EMPTY] * number, [EMPTY] * number))

@@ -71,19 +71,52 @@ def test_calibration_error_by_hand() -> None:
     assert own.ece() == pytest.approx((abs(2 - 3.6) + abs(0 - 0.1)) / 5, abs=1e-6)
 
 
-def test_undefined_is_nan_and_nan_is_refused() -> None:
-    empty = ProbabilityHistogram()
-    assert all(math.isnan(v) for v in (empty.auc_roc(), empty.auc_pr(), empty.ece()))
-    assert all(math.isnan(v) for v in empty.best_dice_threshold())
-    with pytest.raises(ValueError, match="NaN"):
-        empty.add(np.array([[np.nan]], np.float32), np.array([[True]]), np.array([[True]]))
+def one_kind(present: bool) -> ProbabilityHistogram:
+    own = ProbabilityHistogram()
+    probability = np.array([[0.2, 0.7, 0.9]], np.float32)
+    own.add(probability, np.full((1, 3), present), np.ones((1, 3), bool))
+    return own
+
+
+@pytest.mark.parametrize(
+    "own",
+    [ProbabilityHistogram(), one_kind(False), one_kind(True)],
+    ids=["empty", "no positives", "no negatives"],
+)
+def test_without_both_kinds_areas_are_nan_and_curves_are_empty(own: ProbabilityHistogram) -> None:
+    assert math.isnan(own.auc_roc())
+    assert math.isnan(own.auc_pr())
+    for curve in (own.roc_curve(), own.pr_curve(), own.dice_by_threshold()):
+        assert [axis.shape for axis in curve] == [(0,), (0,)]
+
+
+def test_what_needs_no_negatives_is_defined_without_them() -> None:
+    assert all(math.isnan(v) for v in ProbabilityHistogram().best_dice_threshold())
+    assert all(math.isnan(v) for v in one_kind(False).best_dice_threshold())
+    threshold, dice = one_kind(True).best_dice_threshold()
+    assert threshold <= np.float32(0.2)
+    assert dice == 1.0
+    assert math.isnan(ProbabilityHistogram().ece())
+    assert one_kind(False).ece() == pytest.approx((0.2 + 0.7 + 0.9) / 3)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.25, 1.5, 1 + 2**-23])
+def test_what_is_no_probability_is_refused_with_its_value(value: float) -> None:
+    own = ProbabilityHistogram()
+    probability = np.array([[0.5, value, 0.5]], np.float32)
+    anything = np.array([[True, False, True]])
+    with pytest.raises(ValueError, match=f"probability {np.float32(value)} is not in 0 to 1"):
+        own.add(probability, anything, np.ones((1, 3), bool))
+    assert own.positives.sum() + own.negatives.sum() == 0
+    own.add(probability, anything, np.array([[True, False, True]]))
+    assert own.positives.sum() == 2
 
 
 def test_extremes_fall_into_the_end_bins() -> None:
     own = ProbabilityHistogram()
-    probability = np.array([[0.0, 1.0, 1e-30]], np.float32)
-    own.add(probability, np.array([[False, True, False]]), np.ones((1, 3), bool))
-    assert (own.negatives[0], own.negatives.sum(), own.positives[-1]) == (1, 2, 1)
+    probability = np.array([[0.0, 1.0, 1e-30, -0.0]], np.float32)
+    own.add(probability, np.array([[False, True, False, False]]), np.ones((1, 4), bool))
+    assert (own.negatives[0], own.negatives.sum(), own.positives[-1]) == (2, 3, 1)
     assert np.all(np.isfinite(own.dice_by_threshold()[1]))
 
 
@@ -105,3 +138,19 @@ def test_curves_run_from_corner_to_corner() -> None:
     assert recall[-1] == 1
     assert precision[-1] == pytest.approx(0.1, abs=0.01)
     assert len(fpr) < 700
+
+
+def test_curves_by_hand() -> None:
+    own = ProbabilityHistogram()
+    probability = np.array([[0.9, 0.75, 0.5, 0.25]], np.float32)
+    own.add(probability, np.array([[True, False, True, False]]), np.ones((1, 4), bool))
+    fpr, tpr = own.roc_curve()
+    corners = sorted(set(zip(fpr.tolist(), tpr.tolist(), strict=True)))
+    assert corners == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
+    recall, precision = own.pr_curve()
+    assert (recall[0], precision[0]) == (0.5, 1)
+    assert (recall[-1], precision[-1]) == (1, 0.5)
+    threshold, dice = own.dice_by_threshold(points=5000)
+    # All four, then without 0.25, without 0.5, without 0.75, and nothing.
+    for at, expected in [(0.1, 4 / 6), (0.4, 4 / 5), (0.6, 2 / 4), (0.8, 2 / 3), (0.99, 0)]:
+        assert dice[np.searchsorted(threshold, at)] == pytest.approx(expected)

@@ -1,0 +1,178 @@
+"""The loop against the same step written in plain PyTorch, and what it does with odd scores."""
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, tiny_photograph, write_tiny_set
+from torch import Tensor, nn
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import TrainConfig
+from fundus_cli.data.dataset import Dataset, load_dataset
+from fundus_cli.errors import DivergedError
+from fundus_cli.run.signals import StopRequest
+from fundus_cli.training.loop import Console, Trainer
+
+
+def config_of(*overrides: str) -> TrainConfig:
+    return to_typed(compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig)
+
+
+def silent() -> Console:
+    return Console(lambda line: None, lambda *numbers: None)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_set(tmp_path_factory.mktemp("loop"), train=3, test=1)
+
+
+def trainer(config: TrainConfig, folder: Path) -> Trainer:
+    dataset = load_dataset(config.data)
+    return Trainer(config, dataset, folder, StopRequest(), silent())
+
+
+def baseline(root: Path, *more: str) -> TrainConfig:
+    return config_of(
+        *("data=folder", f"data.root={root}", "experiment=baseline", "model.base_channels=4"),
+        *("model.depth=2", "device=cpu", "precision=float32", *more),
+    )
+
+
+def plain_step(model: nn.Module, image: Tensor, target: Tensor) -> tuple[float, nn.Module]:
+    """One step as a tutorial writes it: sigmoid, BCE, Adam, contiguous float32."""
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model.train()
+    loss = nn.BCELoss()(torch.sigmoid(model(image)), target)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach()), model
+
+
+def test_one_step_of_the_baseline_equals_plain_pytorch(root: Path, tmp_path: Path) -> None:
+    # The tiny photographs' surround is black, so a field of view of everything is asked for by
+    # giving the sampler one: the plain recipe knows no field of view.
+    config = baseline(root)
+    own = trainer(config, tmp_path)
+    everything = [
+        replace(s, fov_mask=np.ones_like(s.fov_mask)) for s in own.dataset.samples["train"]
+    ]
+    own.sampler.samples = everything
+    order = own.sampler.order(0)
+    assert len(order) == 3
+    pictures = [tiny_photograph(int(number)) for number in order]
+    image = torch.stack(
+        [torch.from_numpy(photo).permute(2, 0, 1).float() / 255 for photo, _ in pictures]
+    )
+    target = torch.stack([torch.from_numpy(vessel)[None].float() for _, vessel in pictures])
+    loss, expected = plain_step(own.model, image, target)
+    own.model.train()
+    value = own._step(own.sampler.batch(0, order), 0)
+    assert value == pytest.approx(loss, rel=1e-5)
+    for (name, ours), plain in zip(
+        own.model.state_dict().items(), expected.state_dict().values(), strict=True
+    ):
+        # A bias before batch norm has no gradient but rounding noise, which Adam blows up to lr.
+        feeds_norm = name.endswith((".0.bias", ".3.bias")) and "norm" not in name
+        tolerance = 2.1e-3 if feeds_norm else 2e-5
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=tolerance, msg=name)
+
+
+def test_the_surround_weighs_nothing_in_the_loss(root: Path, tmp_path: Path) -> None:
+    own = trainer(baseline(root), tmp_path)
+    batch = own.sampler.batch(0, [0, 1, 2])
+    assert 0.5 < float(batch.fov_mask.float().mean()) < 0.8
+    outside = ~batch.fov_mask
+    own.model.eval()
+    before = float(own._loss(batch).detach())
+    wrong = replace(batch, target=torch.where(outside, 1 - batch.target, batch.target))
+    assert float(own._loss(wrong).detach()) == before
+
+
+def test_train_loss_is_the_mean_over_images_also_with_a_smaller_last_batch(
+    root: Path, tmp_path: Path
+) -> None:
+    config = baseline(root, "batch_size=2", "epochs=1", "optimizer=sgd", "optimizer.lr=1e-30")
+    own = trainer(config, tmp_path)
+    losses = []
+    step = own._step
+
+    def noted(batch: object, epoch: int) -> float:
+        losses.append((len(batch), step(batch, epoch)))  # type: ignore[arg-type]
+        return losses[-1][1]
+
+    own._step = noted  # type: ignore[method-assign,assignment]
+    own.fit(lambda: None)
+    assert [number for number, _ in losses] == [2, 1]
+    mean = sum(number * loss for number, loss in losses) / 3
+    assert own.progress.rows[0]["train_loss"] == pytest.approx(mean)
+
+
+def with_val_dice(root: Path, folder: Path, dice: list[float]) -> Trainer:
+    config = config_of(
+        *("data=folder", f"data.root={root}", *SMALL[:-2], f"epochs={len(dice)}"),
+        "data.val_fraction=0.4",
+    )
+    own = trainer(config, folder)
+    values = iter(dice)
+    own._validate = lambda: {"val_loss": 1.0, "val_dice": next(values), "threshold": 0.5}  # type: ignore[method-assign]
+    return own
+
+
+def test_nan_is_never_best(root: Path, tmp_path: Path) -> None:
+    own = with_val_dice(root, tmp_path, [math.nan, 0.5, math.nan, 0.7, 0.6])
+    own.fit(lambda: None)
+    assert (own.progress.best_epoch, own.progress.best_score) == (4, 0.7)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert best["progress"]["epoch"] == 4
+
+
+def test_without_val_best_is_the_last(root: Path, tmp_path: Path) -> None:
+    own = trainer(baseline(root, "epochs=2"), tmp_path)
+    own.fit(lambda: None)
+    assert (tmp_path / "best.pt").read_bytes() == (tmp_path / "last.pt").read_bytes()
+    assert own.threshold.value == 0.5
+    assert own.threshold.origin == "fixed"
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
+    root: Path, tmp_path: Path
+) -> None:
+    own = trainer(baseline(root), tmp_path)
+    before = copy.deepcopy(own.model.state_dict())
+    parameter = next(own.model.parameters())
+    parameter.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(DivergedError, match=r"epoch 1, step 1.*photographs p0, p1, p2"):
+        own._step(own.sampler.batch(0, [0, 1, 2]), 0)
+    for name, tensor in own.model.named_parameters():
+        assert torch.equal(tensor, before[name])
+
+
+def test_the_seed_draws_the_weights_and_nothing_else_changes_them(
+    root: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(123)
+    one = trainer(baseline(root, "seed=0"), tmp_path).model.state_dict()
+    torch.manual_seed(456)
+    again = trainer(baseline(root, "seed=0"), tmp_path).model.state_dict()
+    other = trainer(baseline(root, "seed=1"), tmp_path).model.state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_dataset_splits_are_disjoint_and_whole(root: Path) -> None:
+    dataset: Dataset = load_dataset(
+        config_of("data=folder", f"data.root={root}", "data.val_fraction=0.4").data
+    )
+    ids = {split: {s.id for s in samples} for split, samples in dataset.samples.items()}
+    assert ids["train"] | ids["val"] == {"p0", "p1", "p2"}
+    assert not ids["train"] & ids["val"]
+    assert ids["test"] == {"p3"}
+    assert len(dataset.manifest()["test"]) == 2
