@@ -8,6 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from fundus_cli.data.demo_vessels import Eye, Floats
 
+Field = NDArray[np.floating]
+"""(H, W), of any precision."""
 Planes = NDArray[np.float32]
 """(H, W), or (H, W, 3) with the channels red, green, blue; light runs from 0 to 1."""
 
@@ -67,7 +69,7 @@ def aim(rng: np.random.Generator, size_px: int) -> tuple[Eye, Frame]:
         view_radius=diameter / 2,
         winding=rng.uniform(0.6, 1.5),
         branching=rng.uniform(0.55, 0.95) + 0.8 * wide,
-        calibre=rng.uniform(0.8, 1.1),
+        calibre=rng.uniform(0.8, 1.1) + 0.1 * wide,
     )
     radius_px = size_px * rng.uniform(0.455, 0.485)
     slack_px = size_px / 2 - radius_px
@@ -87,9 +89,9 @@ def aim(rng: np.random.Generator, size_px: int) -> tuple[Eye, Frame]:
     return eye, frame
 
 
-def coloured(amount: Planes, red: float, green: float, blue: float) -> Planes:
-    """(H, W, 3): the amount times each channel's share of it."""
-    return amount[..., None] * np.array([red, green, blue], np.float32)
+def coloured(amount: Field, red: float, green: float, blue: float) -> Planes:
+    """(H, W, 3): the amount (H, W) times each channel's share of it."""
+    return np.asarray(amount[..., None] * np.array([red, green, blue], np.float32), np.float32)
 
 
 def illuminate(rng: np.random.Generator, light: Planes, frame: Frame) -> Planes:
@@ -97,13 +99,13 @@ def illuminate(rng: np.random.Generator, light: Planes, frame: Frame) -> Planes:
     x, y = (off / np.float32(frame.radius_px) for off in frame.off_centre())
     lamp_x, lamp_y = rng.normal(0, 0.22, 2).astype(np.float32)
     away = np.hypot(x - lamp_x, y - lamp_y)
-    fall = np.float32(rng.uniform(0.1, 0.6)) * away ** np.float32(rng.uniform(2, 4))
+    fall = rng.uniform(0.1, 0.6) * away ** rng.uniform(2, 4)
     bearing = rng.uniform(0, 2 * np.pi, 2)
     (slope_x, stray_x), (slope_y, stray_y) = np.cos(bearing), np.sin(bearing)
-    slope = np.float32(rng.uniform(0, 0.4)) * (x * np.float32(slope_x) + y * np.float32(slope_y))
+    slope = rng.uniform(0, 0.4) * (x * np.float32(slope_x) + y * np.float32(slope_y))
     tone = coloured(slope - fall, 1.0, rng.uniform(0.75, 1.05), rng.uniform(0.7, 1.1))
     towards = np.clip(x * np.float32(stray_x) + y * np.float32(stray_y), 0, 1)
-    stray = np.clip(np.hypot(x, y) - 0.55, 0, None) * towards * np.float32(rng.uniform(0, 1) ** 3)
+    stray = np.clip(np.hypot(x, y) - 0.55, 0, None) * towards * rng.uniform(0, 1) ** 3
     return light * np.exp(tone) + coloured(stray, 0.5, 0.4, 0.25)
 
 
@@ -114,7 +116,7 @@ def expose(rng: np.random.Generator, light: Planes, frame: Frame) -> NDArray[np.
     edge_px = 1 + frame.radius_px * rng.uniform(0, 0.015)
     inside = frame.inside(shrink_px, edge_px)[..., None]
     blur_px = max(0.4, frame.size_px * rng.uniform(0.0013, 0.0028))
-    light = np.minimum(light * np.float32(rng.uniform(0.85, 1.2)), 1.15)
+    light = np.minimum(light * rng.uniform(0.85, 1.2), 1.15)
     light = gaussian_filter(light, (blur_px, blur_px, 0)) * inside
     dark = rng.uniform(0, 0.02, 3).astype(np.float32)
     grain = np.float32(rng.uniform(1.2, 2.4) / 255)
@@ -123,4 +125,4 @@ def expose(rng: np.random.Generator, light: Planes, frame: Frame) -> NDArray[np.
     noise = 0.6 * noise + 1.2 * gaussian_filter(noise, (0.7, 0.7, 0))
     level = grain * (0.35 + 0.9 * np.sqrt(np.clip(light, 0, 1)))
     image = light + dark * (1 - inside) + level * noise
-    return np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(255 * image), 0, 255), np.uint8)

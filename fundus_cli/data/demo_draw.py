@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
-from fundus_cli.data.demo_camera import Frame, Planes, aim, coloured, expose, illuminate
+from fundus_cli.data.demo_camera import Field, Frame, Planes, aim, coloured, expose, illuminate
 from fundus_cli.data.demo_growth import grow_vessels
 from fundus_cli.data.demo_vessels import Eye, Floats, VesselPieces
 from fundus_cli.randomness import Purpose, generator
@@ -58,8 +58,8 @@ def smooth_noise(rng: np.random.Generator, cells: int, size_px: int) -> Planes:
     return np.asarray(Image.fromarray(grid).resize((size_px, size_px), BICUBIC, box=box))
 
 
-def _bell(distance: Planes, width: float) -> Planes:
-    return np.exp(np.float32(-0.5) * (distance / np.float32(width)) ** 2)
+def _bell(distance: Field, width: float) -> Planes:
+    return np.asarray(np.exp(-0.5 * (distance / width) ** 2), np.float32)
 
 
 def _choroid(rng: np.random.Generator, eye: Eye, frame: Frame) -> Planes:
@@ -75,23 +75,20 @@ def _choroid(rng: np.random.Generator, eye: Eye, frame: Frame) -> Planes:
     fovea_column, fovea_row = (frame.to_pixels(eye.fovea) * zoom).astype(np.float32)
     course = np.arctan2(row - fovea_row, column - fovea_column)
     course += 0.4 * smooth_noise(rng, 5, side) + 0.3 * smooth_noise(rng, 14, side)
-    step_row, step_column = (
-        (0.05 * scale * np.sin(course)).ravel(),
-        (0.05 * scale * np.cos(course)).ravel(),
-    )
+    row_step, column_step = (0.05 * scale * f(course).ravel() for f in (np.sin, np.cos))
     streaks = np.zeros(side * side, np.float32)
     for sign in (-1, 1):
         r, c = row.ravel(), column.ravel()
         for _ in range(9):
             here = r.astype(np.int64) * side + c.astype(np.int64)
             streaks += noise.ravel()[here]
-            r = np.clip(r + sign * step_row[here], 0, side - 1)
-            c = np.clip(c + sign * step_column[here], 0, side - 1)
+            r = np.clip(r + sign * row_step[here], 0, side - 1)
+            c = np.clip(c + sign * column_step[here], 0, side - 1)
     distance = np.hypot(row - fovea_row, column - fovea_column) / scale
     patchy = (1 - _bell(distance, 1.8)) * (0.6 + 0.4 * np.tanh(smooth_noise(rng, 3, side)))
-    streaks = streaks.reshape(side, side) * patchy
-    streaks = np.clip(streaks / streaks.std(), -2, 2)
-    return np.asarray(Image.fromarray(streaks).resize((frame.size_px, frame.size_px), BICUBIC))
+    shown = streaks.reshape(side, side) * patchy
+    shown = np.clip(shown / shown.std(), -2, 2).astype(np.float32)
+    return np.asarray(Image.fromarray(shown).resize((frame.size_px, frame.size_px), BICUBIC))
 
 
 def _ground(rng: np.random.Generator, eye: Eye, frame: Frame, x: Planes, y: Planes) -> Planes:
@@ -105,18 +102,18 @@ def _ground(rng: np.random.Generator, eye: Eye, frame: Frame, x: Planes, y: Plan
 
     pigment = smooth_noise(rng, 3, size) + smooth_noise(rng, 6, size) / 2
     pigment += smooth_noise(rng, 12, size) / 3
-    tone = coloured(pigment * np.float32(rng.uniform(0.3, 1)), 0.05, 0.1, 0.12)
-    streaks = _choroid(rng, eye, frame) * np.float32(rng.uniform(0, 1) ** 1.5)
+    tone = coloured(pigment * rng.uniform(0.3, 1), 0.05, 0.1, 0.12)
+    streaks = _choroid(rng, eye, frame) * rng.uniform(0, 1) ** 1.5
     tone += coloured(streaks, 0.05, 0.11, 0.1)
     grain = smooth_noise(rng, 60, size) + 0.8 * smooth_noise(rng, 120, size)
     grain += 0.6 * smooth_noise(rng, 250, size)
-    tone += coloured(grain * np.float32(rng.uniform(0.3, 1)), 0.012, 0.03, 0.035)
-    macula = np.float32(rng.uniform(0.4, 1)) * _bell(fovea_distance, rng.uniform(0.4, 0.7))
-    macula += np.float32(rng.uniform(0.2, 0.8)) * _bell(fovea_distance, rng.uniform(0.12, 0.2))
+    tone += coloured(grain * rng.uniform(0.3, 1), 0.012, 0.03, 0.035)
+    macula = rng.uniform(0.4, 1) * _bell(fovea_distance, rng.uniform(0.4, 0.7))
+    macula += rng.uniform(0.2, 0.8) * _bell(fovea_distance, rng.uniform(0.12, 0.2))
     tone -= coloured(macula, 0.16, 0.32, 0.3)
     # Nerve fibres shimmer around the disc, most above and below it.
     fibres = _bell(disc_distance - 0.4, 0.5) * (0.5 + 0.5 * (y / (disc_distance + 0.1)) ** 2)
-    tone += coloured(fibres * np.float32(rng.uniform(0, 1.2)), 0.02, 0.2, 0.25)
+    tone += coloured(fibres * rng.uniform(0, 1.2), 0.02, 0.2, 0.25)
     return np.array([red, green, blue], np.float32) * np.exp(tone)
 
 
@@ -124,25 +121,25 @@ def _add_disc(
     rng: np.random.Generator, light: Planes, x: Planes, y: Planes
 ) -> tuple[Planes, Bools]:
     """Lay the optic disc with its cup, and maybe a crescent beside it, on the ground's light."""
-    tall, lean = np.float32(np.sqrt(rng.uniform(1.0, 1.16))), np.float32(rng.normal(0, 0.06))
+    tall, lean = rng.uniform(1.0, 1.16) ** 0.5, rng.normal(0, 0.06)
     u, v = (x + lean * y) * tall, y / tall
-    uneven = 1 + 0.03 * np.sin(2 * np.arctan2(v, u) + np.float32(rng.uniform(0, 6)))
+    uneven = 1 + 0.03 * np.sin(2 * np.arctan2(v, u) + rng.uniform(0, 6))
     distance = np.hypot(u, v) / (0.5 * uneven)
     crescent = _bell(distance - 1.08, 0.12) * np.clip(0.2 + u, 0, None)
-    light = light * np.exp(coloured(crescent * np.float32(rng.normal(0, 0.7)), 0.3, 0.5, 0.5))
+    light = light * np.exp(coloured(crescent * rng.normal(0, 0.7), 0.3, 0.5, 0.5))
 
     # The nerve is yellow to white; its blue never outdoes its green.
     rim = light.mean(axis=(0, 1)) * rng.uniform([1.15, 1.9, 1.8], [1.4, 2.5, 2.8])
     rim += [0.03, 0.04, rng.uniform(0, 0.06)]
     cup = rim * rng.uniform([1.08, 1.2, 1.3], [1.08, 1.4, 2.0]) + [0.03, 0.05, 0.04]
     rim[2], cup[2] = min(rim[2], 0.8 * rim[1]), min(cup[2], 0.85 * cup[1])
-    cup_size, softness = rng.uniform(0.25, 0.65), np.float32(rng.uniform(0.035, 0.1))
+    cup_size, softness = rng.uniform(0.25, 0.65), rng.uniform(0.035, 0.1)
     # The cup lies a little towards the temple, where the rim is thinner and paler.
-    cup_distance = np.hypot(u - np.float32(0.06), v - np.float32(0.01)) / 0.5
+    cup_distance = np.hypot(u - 0.06, v - 0.01) / 0.5
     in_disc = 0.5 - 0.5 * np.tanh((distance - 1) / (2 * softness))
-    in_cup = 0.5 - 0.5 * np.tanh((cup_distance - np.float32(cup_size)) / (3 * softness))
+    in_cup = 0.5 - 0.5 * np.tanh((cup_distance - cup_size) / (3 * softness))
     colour = coloured((1 + 0.16 * u) * (1 - in_cup), *rim) + coloured(in_cup, *cup)
-    cover = (in_disc * np.float32(rng.uniform(0.8, 0.97)))[..., None]
+    cover = (in_disc * rng.uniform(0.8, 0.97))[..., None]
     return light + (colour - light) * cover, distance <= 1
 
 
@@ -163,7 +160,7 @@ def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Pl
     depth = splat(points, width, thickness, side)
     wide = diameter > 0.03
     shine = splat(points[wide], 0.36 * width[wide], np.ones(int(wide.sum())), side)
-    depth = depth * (1 - np.float32(reflex) * shine)
+    depth = depth * (1 - reflex * shine)
     # Observers mark what is about a pixel wide or more, with a pencil that is a little wider.
     seen = width > max(0.7 * factor, 0.016 * scale)
     pencil = np.maximum(1.06 * width[seen], 1.3 * factor)
