@@ -85,7 +85,7 @@ class _Crowd:
 def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
     """The vessels at the disc, and the waypoints (R, P, 2) of the main ones."""
     routes: list[Floats] = []
-    tips = np.zeros(8 + int(rng.integers(5, 11)), _TIP)
+    tips = np.zeros(8 + int(rng.integers(6, 12)), _TIP)
     hub = np.array([-0.1, 0.0]) + rng.normal(0, [0.05, 0.06])
     for upper in (1.0, -1.0):
         for course, spread in ((_TEMPORAL_ROUTE, 0.13), (_NASAL_ROUTE, 0.16)):
@@ -98,7 +98,7 @@ def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
             sides = np.where(np.arange(len(course)) < rng.integers(1, len(course)), 1, -1)
             for is_artery in (True, False):
                 own = rng.normal(0, 0.08, course.shape)
-                own += aside * sides[:, None] * (0.08 if is_artery else -0.08)
+                own += aside * sides[:, None] * (0.1 if is_artery else -0.1)
                 own[0] *= 0.6
                 tip = tips[len(routes)]
                 tip["position"] = hub + rng.normal(0, 0.04, 2) - [0, 0.03 * upper]
@@ -185,7 +185,7 @@ def _fork(rng: np.random.Generator, tips: Tips, eye: Eye) -> Tips:
     inwards = on_arcade & (side == fovea_side) & (np.hypot(*to_fovea.T) < 2.7)
 
     ratio = np.where(led, rng.uniform(0.25, 0.5, count), rng.uniform(0.4, 1.0, count))
-    ratio = np.where(inwards, rng.uniform(0.32, 0.55, count), ratio)
+    ratio = np.where(inwards, rng.uniform(0.38, 0.62, count), ratio)
     ratio = np.where(is_major, rng.uniform(0.55, 0.85, count), ratio)
     larger, smaller = murray_diameters(parent["diameter"], ratio)
     larger_angle, smaller_angle = murray_angles(ratio)
