@@ -22,8 +22,8 @@ from torch import nn
 from fundus_cli.config import LossConfig, LossName, OptimizerConfig, OptimizerName, Precision
 from fundus_cli.model.unet import UNet
 from fundus_cli.runtime import autocast, choose_precision
-from fundus_cli.training.loss import build_loss
 from fundus_cli.training.loop import gradient_norm
+from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer
 
 CPU = torch.device("cpu")

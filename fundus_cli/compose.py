@@ -1,4 +1,4 @@
-"""From the command line to one typed config: the only module that knows Hydra's composing and OmegaConf.
+"""From the command line to one typed config; Hydra's composing and OmegaConf live here.
 
 Hydra composes YAML and overrides; what comes out is checked against the dataclasses of
 config.py. Everything a user can mistype is found here, before a file is read or made.
@@ -135,7 +135,7 @@ def _nearest(found: str, allowed: Sequence[str]) -> str:
 
 
 def check_key(key: str, schema: type) -> None:
-    """Raise ConfigError, with the nearest key, unless the dotted `key` leads somewhere in schema."""
+    """Raise ConfigError, with the nearest key, unless `key` leads somewhere in the schema."""
     if _leads_somewhere(key.split("."), schema):
         return
     every_key = list(all_keys(schema))
@@ -306,7 +306,7 @@ def change_data(stored: DataConfig, overrides: Sequence[str]) -> DataConfig:
     Raises:
         ConfigError: a value does not fit.
     """
-    data = OmegaConf.create(to_plain(stored))
+    data = DictConfig(to_plain(stored))
     for override in parse_overrides(overrides):
         if override.key_or_group.startswith("data."):
             OmegaConf.update(data, override.key_or_group.removeprefix("data."), override.value())

@@ -145,7 +145,7 @@ class DataConfig:
     test: SplitConfig | None
     """null: there is no test split, or its labels are withheld."""
     person: str | None
-    """Regular expression whose first group reads the person from an id; keeps both eyes together."""
+    """Regular expression whose first group reads the person from an id: both eyes together."""
     val_fraction: float
     """Share of the persons of train that is held out to choose the checkpoint and the threshold."""
     folds: int | None
@@ -401,10 +401,7 @@ class EvalConfig:
 
 def require_threshold(value: float | str, words: tuple[str, ...]) -> None:
     """A threshold is a probability strictly between 0 and 1, or one of `words`."""
-    if isinstance(value, str):
-        holds = value in words
-    else:
-        holds = 0 < value < 1
+    holds = value in words if isinstance(value, str) else 0 < value < 1
     allowed = " or ".join(["a number between 0 and 1", *words])
     require(holds, "threshold", value, allowed)
 

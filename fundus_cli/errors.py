@@ -29,7 +29,7 @@ class ConfigError(FundusError):
 
 
 class DataError(FundusError):
-    """A photograph, a mask or a checkpoint is missing, damaged, ambiguous or not what it should be."""
+    """A photograph, a mask or a checkpoint is missing, damaged or not what it should be."""
 
     exit_code = 3
 
@@ -58,7 +58,7 @@ class SweepError(FundusError):
     exit_code = 7
 
 
-class Interrupted(FundusError):
+class Interrupted(FundusError):  # noqa: N818 (what happened is no error)
     """A signal asked to stop; everything up to the last optimizer step is saved."""
 
     def __init__(self, message: str, signum: int) -> None:
@@ -89,7 +89,7 @@ class Problems:
         self._offenders_by_kind: dict[str, list[str]] = {}
 
     def add(self, kind: str, offender: str) -> None:
-        """Note that `offender` (a file or id, with the value found if that helps) has this problem."""
+        """Note that `offender` (a file or id, with what was found) has this problem."""
         self._offenders_by_kind.setdefault(kind, []).append(offender)
 
     def __bool__(self) -> bool:

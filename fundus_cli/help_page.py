@@ -11,7 +11,7 @@ INTRO = {
 fundus-train trains a U-Net on retinal photographs and scores it.
 
   fundus-train                                        try it: trains on generated photographs
-  fundus-train data.root=my_data                      train_images/ train_masks/ test_images/ test_masks/
+  fundus-train data.root=my_data                      {train,test}_images/ {train,test}_masks/
   fundus-train data=drive data.root=path/to/DRIVE     a public data set in its official layout
   fundus-train data.root=my_data epochs=50 model.base_channels=32 optimizer.lr=3e-4
   fundus-train output=outputs/train/mine resume=auto  continue what was stopped
@@ -39,7 +39,7 @@ Flags:
 
 
 def help_page(program: str, config_dir: Path | None) -> str:
-    """The page for `train` or `eval`: commands, groups with their choices, keys with their meaning."""
+    """The page for `train` or `eval`: commands, groups with choices, keys with their meaning."""
     groups = GROUPS if program == "train" else ("data",)
     width = max(len(name) for name in groups)
     lines = [INTRO[program], "Groups, chosen as group=name:"]

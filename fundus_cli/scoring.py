@@ -1,4 +1,4 @@
-"""A checkpoint and photographs to scores on disk: what training ends with and what fundus-eval does."""
+"""A checkpoint and photographs to scores on disk: the end of training, all of fundus-eval."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def predictor_of(
     """
     model = build_model(saved.config)
     load_weights(model, saved.model, saved.path)
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device).to(memory_format=torch.channels_last)
     dtype = choose_precision(precision or saved.config.precision, device)
     return Predictor(model, saved.config.data.normalisation, device, dtype)
 

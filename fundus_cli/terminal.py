@@ -14,7 +14,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self._log: Path | None = None
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
         self._bar_name = ""
         self._broken = False
 

@@ -47,7 +47,13 @@ def test_the_help_page_comes_without_torch_and_names_every_group(command: RunCom
     assert result.returncode == 0
     # Loading torch alone takes longer than this; the exact figure is a benchmark's business.
     assert time.monotonic() - started < 5
-    for word in ("fundus-train data.root=my_data", "chasedb1", "bce_dice", "epochs=20", "--cfg job"):
+    for word in (
+        "fundus-train data.root=my_data",
+        "chasedb1",
+        "bce_dice",
+        "epochs=20",
+        "--cfg job",
+    ):
         assert word in result.stdout
     assert "fundus-eval checkpoint=" in command("eval", "--help").stdout
     assert re.match(r"fundus-cli \d+\.\d+\.\d+", command("train", "--version").stdout)

@@ -1,4 +1,4 @@
-"""Every YAML composes into its dataclass and back; every mistyped key or value is told in one line."""
+"""Every YAML composes into its dataclass and back; every mistake is told in one line."""
 
 from pathlib import Path
 

@@ -33,7 +33,16 @@ ALLOWED = {
         "training",
     },
     "train": {"errors", "config", "data", "run", "report", "training", "scoring", "terminal"},
-    "evaluate": {"config", "compose", "runtime", "data", "run", "evaluation", "scoring", "terminal"},
+    "evaluate": {
+        "config",
+        "compose",
+        "runtime",
+        "data",
+        "run",
+        "evaluation",
+        "scoring",
+        "terminal",
+    },
     "sweep": {"errors", "compose", "run"},
     "cli": {
         *("", "errors", "config", "compose", "help_page", "run", "terminal"),
@@ -47,7 +56,7 @@ STRICT_LEAVES = {"model/unet.py": set(), "training/loss.py": {"config"}}
 
 def part(module: str) -> str:
     """fundus_cli.data.images -> data; fundus_cli.config -> config."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imported(path: Path) -> set[str]:
@@ -85,8 +94,12 @@ def test_hydra_and_omegaconf_stay_at_the_door(path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["fundus_cli.cli", "fundus_cli.sweep"])
 def test_the_doors_load_neither_torch_nor_matplotlib(module: str) -> None:
-    code = f"import sys, {module}; print({{'torch', 'matplotlib', 'PIL', 'numpy'}} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    code = (
+        f"import sys, {module}; print({{'torch', 'matplotlib', 'PIL', 'numpy'}} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
     assert result.stdout.strip() == "set()", result.stdout + result.stderr
 
 

@@ -135,7 +135,7 @@ def _read_all(
     root: Path,
     progress: Callable[[int], None],
 ) -> tuple[dict[str, list[Sample]], Problems]:
-    """Decode on as many threads as there are cores: Pillow frees the interpreter while it decodes."""
+    """Decode on a thread per core: Pillow frees the interpreter while it decodes."""
     jobs = [(split, f) for split, of_split in files.items() for f in of_split]
 
     def read(job: tuple[str, SampleFiles]) -> Sample | UnusableFile:

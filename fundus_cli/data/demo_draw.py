@@ -161,8 +161,9 @@ def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Pl
     wide = diameter > 0.03
     shine = splat(points[wide], 0.36 * width[wide], np.ones(int(wide.sum())), side)
     depth = depth * (1 - reflex * shine)
-    # Observers mark what is about a pixel wide or more, with a pencil that is a little wider.
-    seen = width > max(0.7 * factor, 0.016 * scale)
+    # Observers mark what is about a pixel wide or more, with a pencil that is a little wider; on a
+    # tiny photograph they still mark the main vessels.
+    seen = width > min(max(0.7 * factor, 0.016 * scale), 0.04 * scale)
     pencil = np.maximum(1.06 * width[seen], 1.3 * factor)
     marked = splat(points[seen], pencil, np.ones(int(seen.sum())), side) > 0
     share = Image.fromarray(marked.astype(np.float32)).reduce(factor)

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from fundus_cli.config import DataConfig
+from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.fov import find_fov
 from fundus_cli.data.fov import fov_diameter_px as diameter_px
-from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.images import read_photograph
 from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
 from fundus_cli.data.templates import SampleFiles

@@ -60,7 +60,7 @@ class TrainingSampler:
         """The indices of an epoch, shuffled."""
         return generator(Purpose.order, self.seed, epoch).permutation(len(self))
 
-    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
+    def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """The patches with these indices, on the device."""
         samples = [self.samples[int(i) % len(self.samples)] for i in indices]
         patch = self.data.patch_px

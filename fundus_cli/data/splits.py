@@ -1,4 +1,4 @@
-"""Train and validation: cut by a hash of the person, so both eyes stay together and files may come and go."""
+"""Train and validation, cut by a hash of the person: both eyes together, stable as files come."""
 
 import hashlib
 import re

@@ -1,8 +1,8 @@
 """Path templates to matched files, with every mismatch named.
 
 A template is a path below the data set's folder with {id} in it, as in
-`training/images/{id}_training.tif`. Endings match in any case; `.*` stands for every image type that
-can be read; `.tif` also finds `.tiff`, `.jpg` also `.jpeg`, and `.ppm` also `.ppm.gz`.
+`training/images/{id}_training.tif`. Endings match in any case; `.*` stands for every image type
+that can be read; `.tif` also finds `.tiff`, `.jpg` also `.jpeg`, and `.ppm` also `.ppm.gz`.
 """
 
 import fnmatch
@@ -72,7 +72,7 @@ class FileIndex:
 
 def _scan(folder: Path) -> Iterable[str]:
     try:
-        return os.listdir(folder)
+        return [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

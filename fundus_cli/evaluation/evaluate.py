@@ -1,4 +1,4 @@
-"""Probabilities to metrics, with the protocol written on them: one function for training and fundus-eval."""
+"""Probabilities to metrics with their protocol: one function for training and fundus-eval."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Overlays: hits, misses and false alarms drawn on the photograph, with a caption that explains them."""
+"""Overlays: hits, misses and false alarms drawn on the photograph, with a caption."""
 
 import io
 import re

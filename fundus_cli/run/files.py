@@ -50,7 +50,7 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 
 def machine_error(path: Path, error: OSError) -> MachineError:
-    """One line on a file that cannot be written: what the system says, and how much room is left."""
+    """One line on a file that cannot be written: what the system says, how much room is left."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     hint = "choose another folder with output=..."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -1,4 +1,4 @@
-"""Continuing a run: what may differ from the config it began with, and which checkpoint to believe."""
+"""Continuing a run: what may differ from its first config, and which checkpoint to believe."""
 
 import json
 from collections.abc import Callable

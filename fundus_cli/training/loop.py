@@ -75,7 +75,7 @@ class Trainer:
         self.device = choose_device(config.device)
         self.dtype = choose_precision(config.precision, self.device)
         model = build_model(config).to(self.device)
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)
         self.loss = build_loss(config.loss)
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
         self.sampler = TrainingSampler(

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back; what is damaged or from a stranger is refused and runs nothing."""
+"""Checkpoints: what is saved comes back; damaged or strangers' files are refused, run nothing."""
 
 import io
 import os

@@ -10,8 +10,14 @@ import pytest
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.errors import ConfigError, DataError, RunFolderError
-from fundus_cli.run.folder import check_unused, check_writable, held, holds_run, read_summary
-from fundus_cli.run.folder import write_status
+from fundus_cli.run.folder import (
+    check_unused,
+    check_writable,
+    held,
+    holds_run,
+    read_summary,
+    write_status,
+)
 from fundus_cli.run.resume import check_config, check_manifest, finished
 
 
@@ -22,10 +28,7 @@ def config() -> TrainConfig:
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    code = (
-        "from fundus_cli.run.folder import held\n"
-        f"with held({str(tmp_path / 'run')!r}): pass"
-    )
+    code = f"from fundus_cli.run.folder import held\nwith held({str(tmp_path / 'run')!r}): pass"
     with held(str(tmp_path / "run")):
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "RunFolderError" in result.stderr

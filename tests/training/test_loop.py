@@ -144,9 +144,7 @@ def test_without_val_best_is_the_last(root: Path, tmp_path: Path) -> None:
     assert own.threshold.origin == "fixed"
 
 
-def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
-    root: Path, tmp_path: Path
-) -> None:
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(root: Path, tmp_path: Path) -> None:
     own = trainer(baseline(root), tmp_path)
     before = copy.deepcopy(own.model.state_dict())
     parameter = next(own.model.parameters())
