@@ -130,7 +130,7 @@ class DemoConfig:
         require(self.train >= 1, "data.demo.train", self.train, "at least 1")
         require(self.test >= 1, "data.demo.test", self.test, "at least 1")
         require(64 <= self.size_px <= 2048, "data.demo.size_px", self.size_px, "64 to 2048")
-        require(self.seed >= 0, "data.demo.seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**63, "data.demo.seed", self.seed, "0 or more")
 
 
 @dataclass(kw_only=True, slots=True)

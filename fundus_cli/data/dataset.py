@@ -45,7 +45,7 @@ def resolve_root(config: DataConfig) -> Path:
         DataError: the folder does not exist.
     """
     if config.demo is not None and config.name == "demo":
-        root = Path(config.root) if config.root else demo_folder(config)
+        root = Path(config.root).expanduser() if config.root else demo_folder(config)
         write_demo(root, config.demo)
         return root
     if config.root is None:
