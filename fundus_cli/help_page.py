@@ -50,7 +50,7 @@ def help_page(program: str, config_dir: Path | None) -> str:
     ]
     lines += _key_lines(f"{program}.yaml", "")
     if program == "train":
-        for group, name in (("model", "unet"), ("optimizer", "adam"), ("data", "_base")):
+        for group, name in (("model", "unet"), ("optimizer", "adamw"), ("data", "_base")):
             lines += _key_lines(f"{group}/{name}.yaml", f"{group}.")
     lines += ["", FLAGS + f"\nfundus-cli {__version__}"]
     return "\n".join(lines)

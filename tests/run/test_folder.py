@@ -89,7 +89,7 @@ def test_finished_is_read_from_json_alone(tmp_path: Path, config: TrainConfig) -
 def test_a_change_of_config_takes_effect_or_is_refused(config: TrainConfig) -> None:
     faster = replace(config, optimizer=replace(config.optimizer, lr=0.5), epochs=30)
     assert check_config(config, faster) == [
-        "resume: optimizer.lr 0.001 -> 0.5 from here on",
+        "resume: optimizer.lr 0.005 -> 0.5 from here on",
         "resume: epochs 20 -> 30 from here on",
     ]
     for other in (
