@@ -37,7 +37,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> No
         if not all(math.isnan(v) for v in values):
             axes[0].plot(epochs, values, style, color=colour, label=label, markersize=3)
     axes[0].set(xlabel="epoch", ylabel="loss")
-    axes[0].legend(frameon=False)
+    if axes[0].lines:
+        axes[0].legend(frameon=False)
     if has_dice:
         dice = [row.get("val_dice", math.nan) for row in rows]
         axes[1].plot(epochs, dice, "^-", color=VAL_COLOUR, markersize=3)

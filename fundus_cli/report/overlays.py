@@ -9,6 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fundus_cli.run.files import write_whole
 
+MIN_WIDTH = 720
+"""Smaller overlays are enlarged by a whole factor, so that single pixels can be seen."""
+
 HIT, MISS, FALSE_ALARM = (86, 180, 233), (255, 110, 40), (240, 228, 66)
 """Sky blue, vermilion (lightened for the dark ground) and yellow of Okabe and Ito (2008)."""
 
@@ -41,8 +44,10 @@ def save_overlay(path: Path, overlay: np.ndarray, caption: str) -> None:
     Raises:
         MachineError: it cannot be written.
     """
+    factor = -(-MIN_WIDTH // overlay.shape[1])
+    overlay = overlay.repeat(factor, axis=0).repeat(factor, axis=1)
     height, width = overlay.shape[:2]
-    size = max(9, width // 42)
+    size = width // 48
     bar = round(size * 3.4)
     canvas = Image.new("RGB", (width, height + bar), (16, 16, 16))
     canvas.paste(Image.fromarray(overlay), (0, 0))

@@ -1,0 +1,116 @@
+"""Samples and batches: a function of (seed, epoch, index), aligned, scaled by the field of view."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, write_tiny_set
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import TrainConfig
+from fundus_cli.data.dataset import load_dataset
+from fundus_cli.data.samples import PackedMasks, fov_statistics, resize_mask, working_size
+from fundus_cli.data.sampling import TrainingSampler, whole_image
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_set(tmp_path_factory.mktemp("sampling"), train=4, test=1)
+
+
+def config_of(root: Path, *overrides: str) -> TrainConfig:
+    base = ("data=folder", f"data.root={root}", "data.val_fraction=0", *SMALL, *overrides)
+    return to_typed(compose_dict(Command(config_name="train", overrides=base))[0], TrainConfig)
+
+
+def sampler(config: TrainConfig, seed: int = 0) -> TrainingSampler:
+    samples = load_dataset(config.data).samples["train"]
+    return TrainingSampler(samples, config.data, config.augment, seed, CPU)
+
+
+def test_a_patch_is_the_same_in_any_batch_and_differs_between_epochs_and_seeds(root: Path) -> None:
+    own = sampler(config_of(root))
+    together = own.batch(3, [0, 5, 6])
+    alone = own.batch(3, [5])
+    assert together.ids[1] == alone.ids[0]
+    torch.testing.assert_close(together.image[1:2], alone.image, rtol=0, atol=1e-5)
+    assert torch.equal(together.target[1:2], alone.target)
+    assert not torch.equal(own.batch(4, [5]).image, alone.image)
+    assert not torch.equal(sampler(config_of(root), seed=1).batch(3, [5]).image, alone.image)
+
+
+def test_an_epoch_holds_every_index_once_in_a_new_order(root: Path) -> None:
+    own = sampler(config_of(root))
+    assert len(own) == 8
+    assert sorted(own.order(0)) == list(range(8))
+    assert list(own.order(0)) != list(own.order(1))
+    assert list(own.order(1)) == list(sampler(config_of(root)).order(1))
+
+
+def test_vessels_stay_where_the_photograph_shows_them(root: Path) -> None:
+    own = sampler(config_of(root, "augment.brightness=0", "augment.colour=0"))
+    batch = own.batch(0, list(range(8)))
+    green = batch.image[:, 1:2]
+    inside = batch.fov_mask
+    vessel, ground = inside & (batch.target > 0.9), inside & (batch.target < 0.1)
+    assert float(green[vessel].mean()) < float(green[ground].mean()) - 1
+    assert float(batch.image[~inside.expand_as(batch.image)].abs().max()) == 0
+
+
+def test_whole_photographs_of_different_sizes_are_padded_without_counting(root: Path) -> None:
+    own = sampler(config_of(root, "data.patch_px=null", "augment=none"))
+    first = own.samples[0]
+    small = replace(
+        first,
+        image=first.image[:, :40, :50],
+        target=first.target[:, :40, :50],
+        fov_mask=first.fov_mask[:40, :50],
+    )
+    own.samples = [first, small]
+    batch = own.batch(0, [0, 1])
+    assert batch.image.shape == (2, 3, 64, 64)
+    assert not batch.fov_mask[1, :, 40:].any()
+    assert not batch.fov_mask[1, :, :, 50:].any()
+    assert torch.equal(batch.fov_mask[1, 0, :40, :50], torch.from_numpy(small.fov_mask))
+
+
+def test_normalised_by_the_field_of_view_alone(root: Path) -> None:
+    own = sampler(config_of(root))
+    sample = own.samples[0]
+    batch = whole_image(sample, own.data.normalisation, CPU)
+    inside = batch.image[0][:, batch.fov_mask[0, 0]]
+    torch.testing.assert_close(inside.mean(1), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inside.std(1, correction=0), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_working_size_gives_the_field_of_view_its_diameter() -> None:
+    y, x = np.ogrid[:300, :400]
+    fov = (y - 150) ** 2 + (x - 200) ** 2 <= 140**2
+    assert working_size((300, 400), fov, None) == (300, 400)
+    height, width = working_size((300, 400), fov, 560)
+    assert (height, width) == (pytest.approx(600, abs=6), pytest.approx(800, abs=8))
+
+
+def test_a_shrunk_mask_keeps_the_covered_share() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[0, 0] = 1
+    mask[4:, 4:] = 1
+    small = resize_mask(mask, (4, 4))
+    assert small[0, 0] == 64
+    assert small[2:, 2:].min() == 255
+    assert small[0, 3] == 0
+
+
+def test_masks_come_back_from_their_bits() -> None:
+    masks = np.random.default_rng(0).random((2, 7, 13)) < 0.3
+    assert np.array_equal(PackedMasks.pack(masks).unpack(), masks)
+
+
+def test_statistics_of_a_flat_photograph_do_not_divide_by_zero() -> None:
+    mean, std = fov_statistics(np.full((4, 4, 3), 51, np.uint8), np.ones((4, 4), bool))
+    assert mean == pytest.approx([0.2, 0.2, 0.2])
+    assert (std > 0).all()
