@@ -238,6 +238,8 @@ class ModelConfig:
     """Channels of the first level; each level doubles them."""
     depth: int
     """How often the image is halved."""
+    prior_bias: bool
+    """Start the last bias at the log-odds of each structure in train instead of PyTorch's draw."""
 
     def __post_init__(self) -> None:
         require(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,19 @@ class Console:
     step: Callable[[int, int, int], object]
 
 
-def build_model(config: TrainConfig) -> nn.Module:
+MIN_SHARE = 1e-3
+"""A structure rarer than this starts as if it were this frequent."""
+
+
+def log_odds(samples: Sequence[Sample]) -> Tensor:
+    """(S,) log-odds of each structure among the pixels inside the field of view."""
+    inside = sum(int(s.fov_mask.sum()) for s in samples)
+    covered = sum(s.target[:, s.fov_mask].sum(axis=1, dtype=np.float64) / 255 for s in samples)
+    share = np.clip(covered / inside, MIN_SHARE, 1 - MIN_SHARE)
+    return torch.from_numpy(np.log(share / (1 - share))).float()
+
+
+def build_model(config: TrainConfig) -> UNet:
     """The network of a config with weights drawn from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -74,7 +86,12 @@ class Trainer:
         self.console = console
         self.device = choose_device(config.device)
         self.dtype = choose_precision(config.precision, self.device)
-        model = build_model(config).to(self.device)
+        model = build_model(config)
+        if config.model.prior_bias:
+            # From a bias of 0 most of a short run goes into learning that structures are rare.
+            with torch.no_grad():
+                model.head.bias.copy_(log_odds(dataset.samples["train"]))  # type: ignore[union-attr]
+        model = model.to(self.device)
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
         self.loss = build_loss(config.loss)
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)

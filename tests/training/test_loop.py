@@ -167,6 +167,18 @@ def test_the_seed_draws_the_weights_and_nothing_else_changes_them(
     assert not torch.equal(one["head.weight"], other["head.weight"])
 
 
+def test_the_last_bias_starts_at_the_log_odds_of_the_structure(root: Path, tmp_path: Path) -> None:
+    own = trainer(baseline(root, "model.prior_bias=true"), tmp_path)
+    samples = own.dataset.samples["train"]
+    vessel = sum(float(s.target[0][s.fov_mask].sum()) / 255 for s in samples)
+    share = vessel / sum(int(s.fov_mask.sum()) for s in samples)
+    assert 0.05 < share < 0.3
+    bias = float(own.model.state_dict()["head.bias"])
+    assert bias == pytest.approx(math.log(share / (1 - share)), rel=1e-5)
+    plain = trainer(baseline(root), tmp_path).model.state_dict()["head.bias"]
+    assert abs(float(plain)) <= 0.5
+
+
 def test_dataset_splits_are_disjoint_and_whole(root: Path) -> None:
     dataset: Dataset = load_dataset(
         config_of("data=folder", f"data.root={root}", "data.val_fraction=0.4").data
