@@ -210,16 +210,25 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
         raise ConfigError(_first_line(error)) from error
 
 
-def _refuse_environment(plain: object, key: str = "") -> None:
+def _leaves(plain: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of everything that is neither a mapping nor a list."""
     if isinstance(plain, dict):
         for name, value in plain.items():
-            if str(name) != "hydra" or key:
-                _refuse_environment(value, f"{key}.{name}".lstrip("."))
+            yield from _leaves(value, f"{key}.{name}".lstrip("."))
     elif isinstance(plain, list):
         for value in plain:
-            _refuse_environment(value, key)
-    elif isinstance(plain, str) and "${oc." in plain:
-        raise ConfigError(f"{key}={plain}: resolvers that read the environment are not open here")
+            yield from _leaves(value, key)
+    else:
+        yield key, plain
+
+
+def _refuse_environment(plain: object) -> None:
+    for key, value in _leaves(plain):
+        # Hydra's own defaults may read it; only a program's keys end up in files.
+        if isinstance(value, str) and "${oc." in value and not key.startswith("hydra."):
+            raise ConfigError(
+                f"{key}={value}: resolvers that read the environment are not open here"
+            )
 
 
 def _first_line(error: BaseException) -> str:
@@ -277,21 +286,16 @@ def from_plain(plain: object, schema: type[Config]) -> Config:
     """
     if not isinstance(plain, dict):
         raise ConfigError("stored config is not a mapping")
-    _refuse_interpolation(plain, "")
+    _refuse_interpolation(plain)
     return to_typed(plain, schema)
 
 
-def _refuse_interpolation(plain: object, key: str) -> None:
-    if isinstance(plain, dict):
-        for name, value in plain.items():
-            _refuse_interpolation(value, f"{key}.{name}".lstrip("."))
-    elif isinstance(plain, list):
-        for value in plain:
-            _refuse_interpolation(value, key)
-    elif isinstance(plain, str) and "${" in plain:
-        raise ConfigError(f"{key}={plain}: a stored config holds values only")
-    elif not isinstance(plain, (str, int, float, bool, types.NoneType)):
-        raise ConfigError(f"{key}: {type(plain).__name__} is no config value")
+def _refuse_interpolation(plain: object) -> None:
+    for key, value in _leaves(plain):
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{key}={value}: a stored config holds values only")
+        if not isinstance(value, (str, int, float, bool, types.NoneType)):
+            raise ConfigError(f"{key}: {type(value).__name__} is no config value")
 
 
 def expand_sweep(overrides: Sequence[Override]) -> list[list[str]]:
