@@ -63,7 +63,6 @@ class BadFile(Exception):  # noqa: N818 (the file is bad, not the program)
         super().__init__(kind, found)
         self.kind = kind
         self.found = found
-        self.path: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} [{self.found}]" if self.found else self.kind
