@@ -13,7 +13,7 @@ LEAVES = {"errors", "randomness", "", "runtime"}
 ALLOWED = {
     "errors": set(),
     "randomness": set(),
-    "config": {"errors"},
+    "config": {"errors", "config"},
     "compose": {"errors", "config"},
     "runtime": {"errors", "config"},
     "terminal": set(),

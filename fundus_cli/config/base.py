@@ -1,0 +1,45 @@
+"""What all keys share: ranges that are told in one line, and plain values for files."""
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+
+from fundus_cli.errors import ConfigError
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def require(holds: bool, key: str, value: object, allowed: str) -> None:
+    """Raise ConfigError unless `holds`; NaN never holds because comparisons with it are False."""
+    if not holds:
+        raise ConfigError(f"{key}={value}: must be {allowed}")
+
+
+def require_threshold(value: float | str, words: tuple[str, ...]) -> None:
+    """A threshold is a probability strictly between 0 and 1, or one of `words`."""
+    holds = value in words if isinstance(value, str) else 0 < value < 1
+    allowed = " or ".join(["a number between 0 and 1", *words])
+    require(holds, "threshold", value, allowed)
+
+
+def to_plain(config: object) -> object:
+    """Dataclasses, enums and containers as dict, list, str, int, float, bool and None."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_plain(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, Enum):
+        return config.value
+    if isinstance(config, dict):
+        return {str(key): to_plain(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [to_plain(value) for value in config]
+    return config

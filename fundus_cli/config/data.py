@@ -1,0 +1,176 @@
+"""Keys of the group `data`: files, splits, and how photographs become samples."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from fundus_cli.config.base import require
+
+
+class Normalisation(Enum):
+    unit = "unit"
+    fov = "fov"
+
+
+class OnBad(Enum):
+    stop = "stop"
+    skip = "skip"
+
+
+class MaskChannel(Enum):
+    colour = "colour"
+    alpha = "alpha"
+
+
+@dataclass(kw_only=True, slots=True)
+class SplitConfig:
+    """Where the files of one split lie, as path templates below data.root with one {id}."""
+
+    image: str
+    """The photograph. `*` as the ending stands for any image type that can be read."""
+    targets: dict[str, str]
+    """One mask per structure: name of the structure -> template. The names order the channels."""
+    fov: str | None = None
+    """The field-of-view mask, where the set has one; otherwise it is found in the photograph."""
+    observer2: dict[str, str] = field(default_factory=dict)
+    """A second observer's masks, scored beside the network."""
+    ids: list[str] = field(default_factory=lambda: ["*"])
+    """Which {id}s belong to the split: names or shell patterns; `*` takes all."""
+
+    def __post_init__(self) -> None:
+        named = {"image": self.image, "fov": self.fov}
+        named |= {f"targets.{name}": template for name, template in self.targets.items()}
+        named |= {f"observer2.{name}": template for name, template in self.observer2.items()}
+        for key, template in named.items():
+            if template is None:
+                continue
+            require(
+                template.rpartition("/")[2].count("{id}") == 1,
+                f"data.<split>.{key}",
+                template,
+                "a path below data.root with one {id} in its file name",
+            )
+            require(
+                not template.startswith("/") and ".." not in template.split("/"),
+                f"data.<split>.{key}",
+                template,
+                "a path that stays below data.root",
+            )
+        require(bool(self.targets), "data.<split>.targets", self.targets, "at least one structure")
+        require(
+            set(self.observer2) <= set(self.targets),
+            "data.<split>.observer2",
+            sorted(self.observer2),
+            f"among the structures {sorted(self.targets)}",
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class DemoConfig:
+    """The generated data set of data=demo."""
+
+    train: int
+    test: int
+    size_px: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(self.train >= 1, "data.demo.train", self.train, "at least 1")
+        require(self.test >= 1, "data.demo.test", self.test, "at least 1")
+        require(64 <= self.size_px <= 2048, "data.demo.size_px", self.size_px, "64 to 2048")
+        require(0 <= self.seed < 2**63, "data.demo.seed", self.seed, "0 or more")
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """Files -> samples."""
+
+    name: str
+    """The preset's name, for reports."""
+    root: str | None
+    """The data set's folder."""
+    train: SplitConfig
+    test: SplitConfig | None
+    """null: there is no test split, or its labels are withheld."""
+    person: str | None
+    """Regular expression whose first group reads the person from an id: both eyes together."""
+    val_fraction: float
+    """Share of the persons of train that is held out to choose the checkpoint and the threshold."""
+    folds: int | None
+    """k: cut train into k folds; `fold` is held out for validation."""
+    fold: int
+    fov_diameter_px: int | None
+    """Photographs are scaled until the field of view has this diameter; null keeps native size."""
+    patch_px: int | None
+    """Side of the random training patches; null trains on whole photographs."""
+    patches_per_image: int
+    """Training patches per photograph and epoch; whole photographs are always taken once."""
+    normalisation: Normalisation
+    """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV."""
+    on_bad: OnBad
+    """What to do with a file that cannot be used: stop before training, or skip and record it."""
+    allow_change: bool
+    """Resume even though files of the data set are not those the run began with."""
+    mask_channel: MaskChannel
+    """Where a mask with an alpha channel keeps its shape."""
+    mask_threshold: float | None
+    """Share of full scale (0 to 1) above which a grey mask counts; null refuses grey masks."""
+    mask_foreground: list[str]
+    """Grey levels or #rrggbb colours that count as the structure, all others being background."""
+    max_megapixels: float
+    """Photographs with more pixels are refused before they are decoded."""
+    demo: DemoConfig | None
+
+    def __post_init__(self) -> None:
+        require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
+        require(self.folds is None or self.folds >= 2, "data.folds", self.folds, "null or 2 and up")
+        require(
+            0 <= self.fold < (self.folds or 1),
+            "data.fold",
+            self.fold,
+            f"0 to {(self.folds or 1) - 1} with data.folds={self.folds}",
+        )
+        require(
+            self.fov_diameter_px is None or 32 <= self.fov_diameter_px <= 8192,
+            "data.fov_diameter_px",
+            self.fov_diameter_px,
+            "null or 32 to 8192",
+        )
+        require(
+            self.patch_px is None or 16 <= self.patch_px <= 4096,
+            "data.patch_px",
+            self.patch_px,
+            "null or 16 to 4096",
+        )
+        require(
+            self.patches_per_image >= 1,
+            "data.patches_per_image",
+            self.patches_per_image,
+            "1 or more",
+        )
+        require(
+            self.mask_threshold is None or 0 < self.mask_threshold < 1,
+            "data.mask_threshold",
+            self.mask_threshold,
+            "null or between 0 and 1",
+        )
+        require(
+            self.mask_threshold is None or not self.mask_foreground,
+            "data.mask_threshold",
+            self.mask_threshold,
+            "null when data.mask_foreground is given",
+        )
+        require(
+            0 < self.max_megapixels <= 1000, "data.max_megapixels", self.max_megapixels, "0 to 1000"
+        )
+        if self.test is not None:
+            require(
+                list(self.test.targets) == list(self.train.targets),
+                "data.test.targets",
+                list(self.test.targets),
+                f"the structures of data.train.targets, {list(self.train.targets)}",
+            )
+
+    @property
+    def structures(self) -> list[str]:
+        """Names of the structures in channel order."""
+        return list(self.train.targets)

@@ -1,0 +1,37 @@
+"""Keys of fundus-eval."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from fundus_cli.config.base import Device, Precision, require, require_threshold
+from fundus_cli.config.data import DataConfig
+
+
+class EvalSplit(Enum):
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+@dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """Everything that fundus-eval can be told."""
+
+    checkpoint: str
+    data: DataConfig
+    """As in the checkpoint, unless data=... or data.<key>=... says otherwise."""
+    split: EvalSplit
+    device: Device
+    precision: Precision | None
+    """null: as in training."""
+    threshold: int | float | str
+    """`checkpoint`: the one that training chose."""
+    overlays: int
+    output: str
+
+    def __post_init__(self) -> None:
+        require_threshold(self.threshold, ("checkpoint",))
+        require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
+        require(bool(self.checkpoint.strip()), "checkpoint", self.checkpoint, "a checkpoint file")
+        require(bool(self.output.strip()), "output", self.output, "a folder's name")
