@@ -1,4 +1,4 @@
-"""The doors fundus-train and fundus-eval: parse, compose, validate, call, report errors.
+"""The door of every program: parse, compose, validate, call, report errors.
 
 Imports no torch, so that --help and every config error answer at once.
 """
@@ -7,8 +7,9 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +22,22 @@ from fundus_cli.compose import (
     parse_overrides,
     to_typed,
 )
-from fundus_cli.config import EvalConfig, TrainConfig
 from fundus_cli.errors import ConfigError, FundusError, SweepError
 from fundus_cli.help_page import help_page
-from fundus_cli.run.folder import check_unused, check_writable
-from fundus_cli.run.resume import finished
+from fundus_cli.programs import PROGRAMS, Arguments, Program
 from fundus_cli.run.signals import StopRequest
 
 PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 """Flags that print something and run nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
-    """The command line before Hydra reads it."""
-
-    overrides: list[str]
-    multirun: bool = False
-    debug: bool = False
-    config_dir: Path | None = None
-    flags: tuple[str, ...] = ()
+def main(name: str) -> int:
+    """Run a program on the command line's arguments; returns the exit code."""
+    return _main(PROGRAMS[name])
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One console script."""
-
-    name: str
-    schema: type
-    run: Callable[[Any, Arguments, StopRequest], None]
-
-
-def train_main() -> int:
-    """Console script fundus-train; returns the exit code."""
-    return _main(Program("train", TrainConfig, _run_train))
-
-
-def eval_main() -> int:
-    """Console script fundus-eval; returns the exit code."""
-    return _main(Program("eval", EvalConfig, _run_eval))
+train_main = partial(main, "train")
+eval_main = partial(main, "eval")
 
 
 def _main(program: Program) -> int:
@@ -119,7 +97,7 @@ def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
         print(f"fundus-cli {__version__}")
         return
     if {"--help", "-h"} & set(arguments.flags):
-        print(help_page(program.name, arguments.config_dir))
+        print(help_page(program.name, program.groups, arguments.config_dir))
         return
     overrides = parse_overrides(arguments.overrides)
     check_overrides(overrides, program.schema, arguments.config_dir, arguments.multirun)
@@ -163,34 +141,6 @@ def _pass_to_hydra(name: str, arguments: Arguments) -> None:
     sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *arguments.overrides]
     main = hydra.main(config_path="pkg://fundus_cli.configs", config_name=name, version_base="1.3")
     main(lambda config: None)()
-
-
-def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> None:
-    from fundus_cli.terminal import Terminal
-
-    check_unused(config)
-    check_writable(config.output)
-    with Terminal() as terminal:
-        if finished(config):
-            terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
-            return
-        from fundus_cli.data.dataset import load_dataset
-
-        dataset = load_dataset(config.data, progress=terminal.reading)
-        terminal.close_bar()
-        # Only now: whatever is wrong with the photographs is told before torch is loaded.
-        from fundus_cli.train import train
-
-        train(config, dataset, stop, terminal)
-
-
-def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> None:
-    check_writable(config.output)
-    from fundus_cli.evaluate import evaluate
-    from fundus_cli.terminal import Terminal
-
-    with Terminal() as terminal:
-        evaluate(config, arguments.overrides, terminal)
 
 
 if os.name == "nt":  # pragma: no cover

@@ -53,7 +53,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
     saved = checkpoint.load(checkpoint_path(config.checkpoint))
     data = data_config(config, data_overrides, saved.config.data)
     device = choose_device(config.device)
-    predictor = predictor_of(saved, device, config.precision)
+    predictor = predictor_of(saved, device, config.precision, config.tta)
     split = config.split.value
     wanted = SPLITS if split == "all" else (split,)
     dataset = load_dataset(data, wanted, terminal.reading)

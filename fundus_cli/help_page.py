@@ -1,10 +1,11 @@
 """The --help pages, read from the YAML files themselves so that they cannot go stale."""
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from fundus_cli import __version__
-from fundus_cli.compose import CONFIG_MODULE, GROUPS, choices
+from fundus_cli.compose import CONFIG_MODULE, choices
 
 INTRO = {
     "train": """\
@@ -38,14 +39,15 @@ Flags:
 """
 
 
-def help_page(program: str, config_dir: Path | None) -> str:
-    """The page for `train` or `eval`: commands, groups with choices, keys with their meaning."""
-    groups = GROUPS if program == "train" else ("data",)
-    width = max(len(name) for name in groups)
-    lines = [INTRO[program], "Groups, chosen as group=name:"]
-    lines += [f"  {name:{width}}  {', '.join(choices(name, config_dir))}" for name in groups]
+def help_page(program: str, groups: Sequence[str], config_dir: Path | None) -> str:
+    """A program's page: commands, groups with choices, keys with their meaning."""
+    lines = [INTRO[program]]
+    if groups:
+        width = max(len(name) for name in groups)
+        lines += ["Groups, chosen as group=name:"]
+        lines += [f"  {name:{width}}  {', '.join(choices(name, config_dir))}" for name in groups]
+        lines += [""]
     lines += [
-        "",
         "Keys, set as key=value (keys of a group as in optimizer.lr=3e-4, see --cfg job):",
     ]
     lines += _key_lines(f"{program}.yaml", "")

@@ -21,18 +21,22 @@ from fundus_cli.training.loop import build_model
 
 
 def predictor_of(
-    saved: Checkpoint, device: torch.device, precision: Precision | None = None
+    saved: Checkpoint,
+    device: torch.device,
+    precision: Precision | None = None,
+    tta: bool | None = None,
 ) -> Predictor:
-    """The network of a checkpoint, ready to predict.
+    """The network of a checkpoint, ready to predict; None for a key: as in training.
 
     Raises:
         DataError: the weights do not fit the network that the checkpoint's config describes.
     """
     model = build_model(saved.config)
-    load_weights(model, saved.model, saved.path)
+    load_weights(model, saved.weights, saved.path)
     model = model.to(device).to(memory_format=torch.channels_last)
     dtype = choose_precision(precision or saved.config.precision, device)
-    return Predictor(model, saved.config.data.normalisation, device, dtype)
+    tta = saved.config.tta if tta is None else tta
+    return Predictor([model], saved.config.data.normalisation, device, dtype, tta=tta)
 
 
 def score(

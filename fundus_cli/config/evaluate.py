@@ -27,6 +27,8 @@ class EvalConfig:
     """null: as in training."""
     threshold: int | float | str
     """`checkpoint`: the one that training chose."""
+    tta: bool | None
+    """Average the four mirrored versions of each photograph; null: as in training."""
     overlays: int
     output: str
 

@@ -149,7 +149,11 @@ class TrainConfig:
     device: Device
     precision: Precision
     threshold: int | float | str
-    """Probability from which a pixel counts; `val`: the best on the val split, 0.5 without one."""
+    """Probability from which a pixel counts; `auto`: the best Dice on val, without one on train."""
+    ema_decay: float
+    """Share of the average of the weights that each step keeps; 0: the last weights are scored."""
+    tta: bool
+    """Average the four mirrored versions of each photograph when scoring at the end."""
     overlays: int
     """How many test photographs are drawn with hits, misses and false alarms."""
     output: str
@@ -173,6 +177,7 @@ class TrainConfig:
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
         require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        require_threshold(self.threshold, ("val",))
+        require_threshold(self.threshold, ("auto",))
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 to below 1")
         require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
         require(bool(self.output.strip()), "output", self.output, "a folder's name")

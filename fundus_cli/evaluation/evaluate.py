@@ -37,6 +37,7 @@ class Protocol:
         }[region]
         origin = {
             "val": "chosen for the best Dice on validation photographs",
+            "train": "chosen for the best Dice on the training photographs",
             "fixed": "fixed beforehand",
             "given": "given by hand for this evaluation",
         }[self.threshold_origin]

@@ -1,5 +1,7 @@
 """One photograph to probabilities at its native size, whole or in overlapping tiles."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,32 +18,53 @@ TILE_PX = 1024
 TILE_OVERLAP_PX = 256
 
 
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""Dimensions to mirror: as it is, left-right, up-down, both."""
+
+
 class Predictor:
-    """A network with all that its predictions depend on."""
+    """One network or an ensemble, with all that its predictions depend on.
+
+    Attributes:
+        models: the members; their logits are averaged.
+        normalisation: how photographs are prepared, the same for every member.
+        device: where the members lie.
+        dtype: number format of the members' products.
+        tta: average each member's logits over the four mirrored photographs too.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
+        models: Sequence[nn.Module],
         normalisation: Normalisation,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        tta: bool = False,
     ) -> None:
-        self.model = model
+        self.models = tuple(models)
         self.normalisation = normalisation
         self.device = device
         self.dtype = dtype
+        self.tta = tta
 
     def logits(self, sample: Sample) -> tuple[Tensor, Batch]:
         """Logits (1, S, H, W) float32 at working resolution, and the input they belong to."""
         batch = whole_image(sample, self.normalisation, self.device)
-        self.model.eval()
+        return self.logits_of(batch.image), batch
+
+    def logits_of(self, image: Tensor) -> Tensor:
+        """Logits (1, S, H, W) float32 of a prepared photograph (1, 3, H, W)."""
+        flips = FLIPS if self.tta else FLIPS[:1]
+        total: Tensor | float = 0.0
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            image = batch.image.contiguous(memory_format=torch.channels_last)
-            if image.shape[2] * image.shape[3] <= WHOLE_MAX_PIXELS:
-                logits = self.model(image)
-            else:
-                logits = tiled(self.model, image, TILE_PX, TILE_OVERLAP_PX)
-        return logits.float(), batch
+            for model in self.models:
+                model.eval()
+                for dims in flips:
+                    seen = image.flip(dims).contiguous(memory_format=torch.channels_last)
+                    total = total + _whole_or_tiled(model, seen).float().flip(dims)
+        assert isinstance(total, Tensor)
+        return total / (len(self.models) * len(flips))
 
     def probability(self, sample: Sample) -> np.ndarray:
         """(S, h, w) float32 at the photograph's native size, 0 outside the field of view."""
@@ -57,6 +80,13 @@ class Predictor:
             probability = torch.sigmoid(logits.contiguous())[0].cpu().numpy()
         probability *= sample.native_fov.unpack()
         return np.ascontiguousarray(probability)
+
+
+def _whole_or_tiled(model: nn.Module, image: Tensor) -> Tensor:
+    if image.shape[2] * image.shape[3] <= WHOLE_MAX_PIXELS:
+        logits: Tensor = model(image)
+        return logits
+    return tiled(model, image, TILE_PX, TILE_OVERLAP_PX)
 
 
 def tiled(model: nn.Module, image: Tensor, tile_px: int, overlap_px: int) -> Tensor:

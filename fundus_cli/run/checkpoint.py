@@ -14,13 +14,13 @@ from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Raised when an older reader could not understand a newer file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Probability from which a pixel counts, and how it was chosen (`fixed` or `val`)."""
+    """Probability from which a pixel counts, and how it was chosen (`fixed`, `val` or `train`)."""
 
     value: float
     origin: str
@@ -58,11 +58,17 @@ class Checkpoint:
 
     config: TrainConfig
     model: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
     optimizer: dict[str, Any]
     progress: Progress
     threshold: Threshold
     manifest: dict[str, dict[str, str]]
     path: Path
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with: the averaged ones where the run averages."""
+        return self.model if self.averaged is None else self.averaged
 
 
 def save(
@@ -70,6 +76,7 @@ def save(
     *,
     config: TrainConfig,
     model: torch.nn.Module,
+    averaged: torch.nn.Module | None,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     threshold: Threshold,
@@ -83,7 +90,8 @@ def save(
     content = {
         "format": FORMAT,
         "config": to_plain(config),
-        "model": {name: t.contiguous() for name, t in model.state_dict().items()},
+        "model": _contiguous(model),
+        "averaged": None if averaged is None else _contiguous(averaged),
         "optimizer": optimizer.state_dict(),
         "progress": {name: getattr(progress, name) for name in Progress.__slots__},
         "threshold": {"value": threshold.value, "origin": threshold.origin},
@@ -92,6 +100,10 @@ def save(
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _contiguous(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
 def load(path: Path) -> Checkpoint:
@@ -133,6 +145,7 @@ def _checked(content: Any, path: Path) -> Checkpoint:
     return Checkpoint(
         config=from_plain(content["config"], TrainConfig),
         model=dict(content["model"]),
+        averaged=None if content["averaged"] is None else dict(content["averaged"]),
         optimizer=dict(content["optimizer"]),
         progress=Progress(**content["progress"]),
         threshold=threshold,

@@ -16,8 +16,6 @@ from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.sampling import Batch, TrainingSampler
 from fundus_cli.errors import DivergedError, MachineError
-from fundus_cli.evaluation.counts import Counts, count
-from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.model.unet import UNet
 from fundus_cli.run import checkpoint
@@ -25,10 +23,13 @@ from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.files import link_whole, write_csv
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime import autocast, choose_device, choose_precision
+from fundus_cli.training.averaging import WeightAverage
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
+from fundus_cli.training.validation import DEFAULT_THRESHOLD, histogram_of, mean_loss, validate
 
-DEFAULT_THRESHOLD = 0.5
+MAX_THRESHOLD_PHOTOGRAPHS = 64
+"""So many training photographs, spread evenly, are enough to choose a threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +94,36 @@ class Trainer:
                 model.head.bias.copy_(log_odds(dataset.samples["train"]))  # type: ignore[union-attr]
         model = model.to(self.device)
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        decay = config.ema_decay
+        self.average = WeightAverage(self.model, decay) if decay else None
         self.loss = build_loss(config.loss)
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
         self.sampler = TrainingSampler(
             dataset.samples["train"], config.data, config.augment, config.seed, self.device
         )
-        self.predictor = Predictor(self.model, config.data.normalisation, self.device, self.dtype)
+        self.predictor = Predictor(
+            [self.scored_model], config.data.normalisation, self.device, self.dtype
+        )
         self.progress = Progress()
         self.threshold = self._fixed_threshold()
         self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
         self.total_steps = self.num_batches * config.epochs
         self._saved_at = time.monotonic()
 
+    @property
+    def scored_model(self) -> nn.Module:
+        """The network whose loss and scores are told: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Continue from a checkpoint, in the middle of an epoch too."""
         checkpoint.load_weights(self.model, saved.model, saved.path)
+        if self.average is not None:
+            checkpoint.load_weights(self.average.model, saved.weights, saved.path)
         self.optimizer.load_state_dict(saved.optimizer)
         self.progress = saved.progress
-        if self.config.threshold == saved.config.threshold:
+        # A threshold from train belongs to the end of a run; a longer one chooses it again.
+        if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
 
     def fit(self, after_epoch: Callable[[], object]) -> None:
@@ -131,6 +144,8 @@ class Trainer:
             progress.loss_sum += self._step(batch, epoch) * len(batch)
             progress.num_seen += len(batch)
             progress.batch, progress.step = number + 1, progress.step + 1
+            if self.average is not None:
+                self.average.update(self.model, progress.step)
             progress.seconds += time.monotonic() - started
             self.console.step(epoch + 1, number + 1, self.num_batches)
             if time.monotonic() - self._saved_at > 60 * self.config.save_every_min:
@@ -176,15 +191,22 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,
-            "test_loss": self.mean_loss(self.dataset.samples.get("test", [])),
+            "test_loss": mean_loss(self.predictor, self.loss, self.dataset.samples.get("test", [])),
         }
-        improved = not self.dataset.samples.get("val")
-        if not improved:
-            row |= self._validate()
-            score = row["val_dice"]
-            improved = math.isfinite(score) and (
-                progress.best_score is None or score > progress.best_score
+        if val := self.dataset.samples.get("val"):
+            chosen = None if self.config.threshold == "auto" else self.threshold.value
+            scores = validate(self.predictor, self.loss, val, chosen)
+            self.threshold = (
+                Threshold(scores.threshold, "val") if chosen is None else self.threshold
             )
+            row |= scores.row()
+            improved = math.isfinite(scores.dice) and (
+                progress.best_score is None or scores.dice > progress.best_score
+            )
+        else:
+            improved = True
+            if epoch + 1 == self.config.epochs and self.config.threshold == "auto":
+                self._choose_threshold_on_train()
         if improved:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
         row["lr"] = self.optimizer.param_groups[0]["lr"]
@@ -205,40 +227,12 @@ class Trainer:
             line += f", Val Loss: {row['val_loss']:.4f}, Val Dice: {row['val_dice']:.4f}"
         return line
 
-    def mean_loss(self, samples: list[Sample]) -> float:
-        """Mean over photographs of the loss at working resolution; NaN without any."""
-        losses = []
-        for sample in samples:
-            logits, batch = self.predictor.logits(sample)
-            losses.append(float(self.loss(logits, batch.target, batch.fov_mask)))
-        return sum(losses) / len(losses) if losses else math.nan
-
-    def _validate(self) -> dict[str, float]:
-        """Loss, pooled Dice and the threshold that gives it, on the val split at native size."""
-        histogram = ProbabilityHistogram()
-        counts = Counts.zero()
-        losses = []
-        for sample in self.dataset.samples["val"]:
-            logits, batch = self.predictor.logits(sample)
-            losses.append(float(self.loss(logits, batch.target, batch.fov_mask)))
-            probability = self.predictor.at_native_size(logits, sample)
-            targets = sample.native_targets.unpack()
-            fov = sample.native_fov.unpack()[0]
-            for own_probability, target in zip(probability, targets, strict=True):
-                histogram.add(own_probability, target, fov)
-                prediction = own_probability >= np.float32(self.threshold.value)
-                counts += count(prediction, target, fov)
-        if self.config.threshold == "val":
-            best, dice = histogram.best_dice_threshold()
-            if math.isfinite(best):
-                self.threshold = Threshold(best, "val")
-        else:
-            dice = counts.metrics()["dice"]
-        return {
-            "val_loss": sum(losses) / len(losses),
-            "val_dice": dice,
-            "threshold": self.threshold.value,
-        }
+    def _choose_threshold_on_train(self) -> None:
+        samples = self.dataset.samples["train"]
+        every = math.ceil(len(samples) / MAX_THRESHOLD_PHOTOGRAPHS)
+        best, _ = histogram_of(self.predictor, samples[::every]).best_dice_threshold()
+        if math.isfinite(best):
+            self.threshold = Threshold(best, "train")
 
     def _fixed_threshold(self) -> Threshold:
         chosen = self.config.threshold
@@ -266,6 +260,7 @@ class Trainer:
             last,
             config=self.config,
             model=self.model,
+            averaged=None if self.average is None else self.average.model,
             optimizer=self.optimizer,
             progress=self.progress,
             threshold=self.threshold,

@@ -30,7 +30,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 def test_probabilities_have_the_native_size_and_stay_inside(sample: Sample) -> None:
     torch.manual_seed(0)
-    predictor = Predictor(UNet(3, 1, 4, 2), Normalisation.fov, CPU, torch.float32)
+    predictor = Predictor([UNet(3, 1, 4, 2)], Normalisation.fov, CPU, torch.float32)
     assert sample.fov_mask.shape[0] < 64
     probability = predictor.probability(sample)
     assert probability.shape == (1, 64, 64)

@@ -34,6 +34,7 @@ def saved(path: Path, config: TrainConfig) -> nn.Module:
         path,
         config=config,
         model=model,
+        averaged=None,
         optimizer=optimizer,
         progress=Progress(epoch=2, step=7, rows=[{"epoch": 1, "train_loss": 0.5}]),
         threshold=Threshold(0.37, "val"),

@@ -15,8 +15,12 @@ from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.errors import DivergedError
+from fundus_cli.evaluation.histogram import ProbabilityHistogram
+from fundus_cli.run import checkpoint
 from fundus_cli.run.signals import StopRequest
+from fundus_cli.training import loop
 from fundus_cli.training.loop import Console, Trainer
+from fundus_cli.training.validation import Validation
 
 
 def config_of(*overrides: str) -> TrainConfig:
@@ -117,19 +121,23 @@ def test_train_loss_is_the_mean_over_images_also_with_a_smaller_last_batch(
     assert own.progress.rows[0]["train_loss"] == pytest.approx(mean)
 
 
-def with_val_dice(root: Path, folder: Path, dice: list[float]) -> Trainer:
+def with_val_dice(
+    root: Path, folder: Path, dice: list[float], monkeypatch: pytest.MonkeyPatch
+) -> Trainer:
     config = config_of(
         *("data=folder", f"data.root={root}", *SMALL[:-2], f"epochs={len(dice)}"),
         "data.val_fraction=0.4",
     )
     own = trainer(config, folder)
     values = iter(dice)
-    own._validate = lambda: {"val_loss": 1.0, "val_dice": next(values), "threshold": 0.5}  # type: ignore[method-assign]
+    monkeypatch.setattr(
+        loop, "validate", lambda *_: Validation(loss=1.0, dice=next(values), threshold=0.5)
+    )
     return own
 
 
-def test_nan_is_never_best(root: Path, tmp_path: Path) -> None:
-    own = with_val_dice(root, tmp_path, [math.nan, 0.5, math.nan, 0.7, 0.6])
+def test_nan_is_never_best(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = with_val_dice(root, tmp_path, [math.nan, 0.5, math.nan, 0.7, 0.6], monkeypatch)
     own.fit(lambda: None)
     assert (own.progress.best_epoch, own.progress.best_score) == (4, 0.7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)
@@ -142,6 +150,19 @@ def test_without_val_best_is_the_last(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "best.pt").read_bytes() == (tmp_path / "last.pt").read_bytes()
     assert own.threshold.value == 0.5
     assert own.threshold.origin == "fixed"
+
+
+def test_without_val_the_threshold_comes_from_train_at_the_end(root: Path, tmp_path: Path) -> None:
+    own = trainer(baseline(root, "epochs=2", "threshold=auto"), tmp_path)
+    origins: list[str] = []
+    own.fit(lambda: origins.append(own.threshold.origin))
+    assert origins == ["fixed", "train"]
+    histogram = ProbabilityHistogram()
+    for sample in own.dataset.samples["train"]:
+        fov, target = sample.native_fov.unpack()[0], sample.native_targets.unpack()[0]
+        histogram.add(own.predictor.probability(sample)[0], target, fov)
+    assert own.threshold.value == histogram.best_dice_threshold()[0]
+    assert checkpoint.load(tmp_path / "best.pt").threshold == own.threshold
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(root: Path, tmp_path: Path) -> None:

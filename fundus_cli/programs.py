@@ -1,0 +1,85 @@
+"""The table of programs: what each console script checks, and what runs behind it.
+
+Imports no torch, so that --help and every config error answer at once; what needs it is imported
+when a program runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fundus_cli.config import EvalConfig, TrainConfig
+from fundus_cli.run.folder import check_unused, check_writable
+from fundus_cli.run.resume import finished
+from fundus_cli.run.signals import StopRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The command line before Hydra reads it."""
+
+    overrides: list[str]
+    multirun: bool = False
+    debug: bool = False
+    config_dir: Path | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One console script.
+
+    Attributes:
+        name: `train` for fundus-train; its keys are in configs/<name>.yaml.
+        schema: the dataclass of its config.
+        groups: config groups that can be chosen as group=name.
+        run: does the work once the config is known to be right.
+    """
+
+    name: str
+    schema: type
+    groups: tuple[str, ...]
+    run: Callable[[Any, Arguments, StopRequest], None]
+
+
+def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> None:
+    from fundus_cli.terminal import Terminal
+
+    check_unused(config)
+    check_writable(config.output)
+    with Terminal() as terminal:
+        if finished(config):
+            terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
+            return
+        from fundus_cli.data.dataset import load_dataset
+
+        dataset = load_dataset(config.data, progress=terminal.reading)
+        terminal.close_bar()
+        # Only now: whatever is wrong with the photographs is told before torch is loaded.
+        from fundus_cli.train import train
+
+        train(config, dataset, stop, terminal)
+
+
+def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> None:
+    check_writable(config.output)
+    from fundus_cli.evaluate import evaluate
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        evaluate(config, arguments.overrides, terminal)
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program(
+            name="train",
+            schema=TrainConfig,
+            groups=("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment"),
+            run=_run_train,
+        ),
+        Program(name="eval", schema=EvalConfig, groups=("data",), run=_run_eval),
+    )
+}

@@ -1,0 +1,93 @@
+"""What an epoch is told about photographs that it did not train on: losses, Dice, the threshold."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from fundus_cli.data.samples import Sample
+from fundus_cli.data.sampling import Batch
+from fundus_cli.evaluation.counts import Counts, count
+from fundus_cli.evaluation.histogram import ProbabilityHistogram
+from fundus_cli.inference.predict import Predictor
+from fundus_cli.training.loss import Loss
+
+DEFAULT_THRESHOLD = 0.5
+"""Where no photograph has a pixel of the structure, so that none is best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Scores of the val split.
+
+    Attributes:
+        loss: mean over photographs, at working resolution.
+        dice: pooled over all pixels inside the field of view, at native size, at `threshold`.
+        threshold: probability from which a pixel counts.
+    """
+
+    loss: float
+    dice: float
+    threshold: float
+
+    def row(self) -> dict[str, float]:
+        """The columns of log.csv."""
+        return {"val_loss": self.loss, "val_dice": self.dice, "threshold": self.threshold}
+
+
+def validate(
+    predictor: Predictor, loss: Loss, samples: Sequence[Sample], threshold: float | None
+) -> Validation:
+    """Score photographs with their masks; without a threshold the one with the best Dice is taken.
+
+    Structures are pooled. Each photograph passes the network once.
+    """
+    histogram, counts, losses = ProbabilityHistogram(), Counts.zero(), []
+    for sample in samples:
+        logits, batch = predictor.logits(sample)
+        losses.append(_value(loss, logits, batch))
+        for probability, target, fov in _native(predictor, logits, sample):
+            if threshold is None:
+                histogram.add(probability, target, fov)
+            else:
+                counts += count(probability >= np.float32(threshold), target, fov)
+    if threshold is None:
+        threshold, dice = histogram.best_dice_threshold()
+    else:
+        dice = counts.metrics()["dice"]
+    return Validation(
+        loss=sum(losses) / len(losses),
+        dice=dice,
+        threshold=threshold if math.isfinite(threshold) else DEFAULT_THRESHOLD,
+    )
+
+
+def histogram_of(predictor: Predictor, samples: Sequence[Sample]) -> ProbabilityHistogram:
+    """All pixels inside the field of view by their probability, structures pooled."""
+    histogram = ProbabilityHistogram()
+    for sample in samples:
+        for native in _native(predictor, predictor.logits(sample)[0], sample):
+            histogram.add(*native)
+    return histogram
+
+
+def mean_loss(predictor: Predictor, loss: Loss, samples: Sequence[Sample]) -> float:
+    """Mean over photographs of the loss at working resolution; NaN without any."""
+    losses = [_value(loss, *predictor.logits(sample)) for sample in samples]
+    return sum(losses) / len(losses) if losses else math.nan
+
+
+def _value(loss: Loss, logits: Tensor, batch: Batch) -> float:
+    return float(loss(logits, batch.target, batch.fov_mask))
+
+
+def _native(
+    predictor: Predictor, logits: Tensor, sample: Sample
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Probability, target and field of view (h, w) of each structure at native size."""
+    fov = sample.native_fov.unpack()[0]
+    probability = predictor.at_native_size(logits, sample)
+    for own_probability, target in zip(probability, sample.native_targets.unpack(), strict=True):
+        yield own_probability, target, fov
