@@ -124,7 +124,7 @@ def _finish(
         "score": progress.best_score,
         "last": progress.rows[-1],
         "best": next((r for r in progress.rows if r["epoch"] == progress.best_epoch), None),
-        "train_s": round(progress.seconds, 1),
+        "train_s": round(sum(row["train_s"] for row in progress.timings), 1),
     }
     best = folder / "best.pt"
     saved = checkpoint.load(best if best.exists() else folder / "last.pt")

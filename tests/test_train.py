@@ -52,6 +52,13 @@ def test_a_run_leaves_everything_and_eval_prints_the_same_numbers(
     for row in rows:
         for key in ("train_loss", "test_loss", "val_loss", "val_dice", "threshold", "lr"):
             assert float(row[key]) >= 0
+    with (run / "timing.csv").open() as file:
+        timings = list(csv.DictReader(file))
+    assert [row["epoch"] for row in timings] == ["1", "2"]
+    for row in timings:
+        # 4 or 5 train photographs of 2 patches each, by seconds, is the rate that is written.
+        rate = float(row["images_per_s"]) * float(row["train_s"])
+        assert 6 <= rate <= 12
     assert json.loads((run / "summary.json").read_text())["status"] == "done"
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
     for picture in [run / "curves.png", *(run / "overlays").iterdir()]:

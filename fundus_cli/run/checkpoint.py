@@ -37,8 +37,11 @@ class Progress:
         loss_sum: sum of the epoch's training losses so far, weighted by photographs.
         num_seen: photographs or patches behind that sum.
         rows: the log, one row per finished epoch.
-        best: the row of the best epoch so far.
-        seconds: training time so far.
+        best_epoch: the epoch of best.pt, from 1.
+        best_score: its validation Dice; None without validation photographs.
+        seconds: time spent on the epoch's optimizer steps so far.
+        timings: seconds and rate of each finished epoch; apart from `rows`, which are the same
+            for a run that was interrupted.
     """
 
     epoch: int = 0
@@ -50,6 +53,7 @@ class Progress:
     best_epoch: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
+    timings: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

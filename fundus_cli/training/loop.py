@@ -188,6 +188,7 @@ class Trainer:
     def _close_epoch(self, epoch: int) -> None:
         """Test loss, validation, log row, checkpoints."""
         progress = self.progress
+        started = time.monotonic()
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,
@@ -196,9 +197,8 @@ class Trainer:
         if val := self.dataset.samples.get("val"):
             chosen = None if self.config.threshold == "auto" else self.threshold.value
             scores = validate(self.predictor, self.loss, val, chosen)
-            self.threshold = (
-                Threshold(scores.threshold, "val") if chosen is None else self.threshold
-            )
+            if chosen is None:
+                self.threshold = Threshold(scores.threshold, "val")
             row |= scores.row()
             improved = math.isfinite(scores.dice) and (
                 progress.best_score is None or scores.dice > progress.best_score
@@ -211,13 +211,25 @@ class Trainer:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         progress.rows.append(row)
+        progress.timings.append(self._timing(epoch, time.monotonic() - started))
         progress.epoch, progress.batch = epoch + 1, 0
-        progress.loss_sum, progress.num_seen = 0.0, 0
+        progress.loss_sum, progress.num_seen, progress.seconds = 0.0, 0, 0.0
         self.save()
         if improved:
             link_whole(self.folder / "last.pt", self.folder / "best.pt")
         write_csv(self.folder / "log.csv", progress.rows)
+        write_csv(self.folder / "timing.csv", progress.timings)
         self.console.say(self.epoch_line(row))
+
+    def _timing(self, epoch: int, eval_seconds: float) -> dict[str, float]:
+        """A row of timing.csv: seconds of the steps, patches per second, seconds of evaluation."""
+        progress = self.progress
+        return {
+            "epoch": epoch + 1,
+            "train_s": round(progress.seconds, 3),
+            "images_per_s": round(progress.num_seen / max(progress.seconds, 1e-9), 2),
+            "eval_s": round(eval_seconds, 3),
+        }
 
     def epoch_line(self, row: dict[str, Any]) -> str:
         """A log row as the line that people watch."""
