@@ -56,7 +56,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
     predictor = predictor_of(saved, device, config.precision, config.tta)
     split = config.split.value
     wanted = SPLITS if split == "all" else (split,)
-    dataset = load_dataset(data, wanted, terminal.reading)
+    dataset = load_dataset(data, wanted, terminal.reading, terminal.drawing)
     terminal.close_bar()
     threshold = saved.threshold
     if not isinstance(config.threshold, str):

@@ -54,7 +54,7 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
             return
         from fundus_cli.data.dataset import load_dataset
 
-        dataset = load_dataset(config.data, progress=terminal.reading)
+        dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
         terminal.close_bar()
         # Only now: whatever is wrong with the photographs is told before torch is loaded.
         from fundus_cli.train import train

@@ -47,6 +47,10 @@ class Terminal:
         """One more photograph of `total` is read."""
         self._advance("reading photographs", total, "photo")
 
+    def drawing(self, total: int) -> None:
+        """One more photograph of `total` is drawn."""
+        self._advance("drawing photographs", total, "photo")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
-from fundus_cli.data.demo import write_demo
+from fundus_cli.data.demo import DRAWING, write_demo
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
@@ -37,8 +37,8 @@ class Dataset:
         }
 
 
-def resolve_root(config: DataConfig) -> Path:
-    """The data set's folder; data=demo is drawn on first use.
+def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda total: None) -> Path:
+    """The data set's folder; data=demo is drawn on first use, with `drawing` called as it goes.
 
     Raises:
         ConfigError: no data.root is given.
@@ -46,7 +46,7 @@ def resolve_root(config: DataConfig) -> Path:
     """
     if config.demo is not None and config.name == "demo":
         root = Path(config.root).expanduser() if config.root else demo_folder(config)
-        write_demo(root, config.demo)
+        write_demo(root, config.demo, drawing)
         return root
     if config.root is None:
         raise ConfigError(
@@ -62,7 +62,7 @@ def resolve_root(config: DataConfig) -> Path:
 
 def demo_folder(config: DataConfig) -> Path:
     """Where the generated photographs of these settings are kept."""
-    settings = json.dumps(to_plain(config.demo), sort_keys=True)
+    settings = json.dumps([DRAWING, to_plain(config.demo)], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return Path("outputs") / "demo" / digest
 
@@ -71,6 +71,7 @@ def load_dataset(
     config: DataConfig,
     splits: Sequence[str] = SPLITS,
     progress: Callable[[int], None] = lambda total: None,
+    drawing: Callable[[int], None] = lambda total: None,
 ) -> Dataset:
     """Pair, read and check every photograph of the wanted splits.
 
@@ -78,11 +79,12 @@ def load_dataset(
         config: the data config.
         splits: which of train, val and test to read.
         progress: called once per photograph read with the number of photographs in all.
+        drawing: the same for each photograph that data=demo draws.
 
     Raises:
         ConfigError, DataError: with everything that is wrong.
     """
-    root = resolve_root(config)
+    root = resolve_root(config, drawing)
     problems = Problems()
     index = FileIndex(root)
     files: dict[str, list[SampleFiles]] = {}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,20 @@ from fundus_cli.data.demo_draw import DemoPhotograph, draw_photograph
 from fundus_cli.errors import MachineError
 
 JPEG_QUALITY = 90
+DRAWING = 1
+"""Raised whenever the same seed draws other photographs, so that no old ones are taken for new."""
 
 
-def write_demo(folder: Path, config: DemoConfig) -> None:
+def write_demo(
+    folder: Path, config: DemoConfig, progress: Callable[[int], None] = lambda total: None
+) -> None:
     """Draw the photographs of both splits into `folder`, whole or not at all.
 
     Per split: `<split>_images/demo_000.jpg`, and black and white PNGs of the same name in
     `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test go on
     where those of train end; a photograph does not depend on how many there are. A folder that
-    exists is left as it is, and so is one that another process finishes first.
+    exists is left as it is, and so is one that another process finishes first. `progress` is called
+    once per photograph with the number of photographs in all.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -30,12 +36,13 @@ def write_demo(folder: Path, config: DemoConfig) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        for index in range(config.train):
-            drawn = draw_photograph(config.seed, index, config.size_px)
-            _write(temporary, "train", index, drawn)
-        for index in range(config.test):
-            drawn = draw_photograph(config.seed, index, config.size_px, test=True)
-            _write(temporary, "test", config.train + index, drawn)
+        total = config.train + config.test
+        for number in range(total):
+            test = number >= config.train
+            index = number - config.train if test else number
+            drawn = draw_photograph(config.seed, index, config.size_px, test=test)
+            _write(temporary, "test" if test else "train", number, drawn)
+            progress(total)
         temporary.rename(folder)
     except OSError as error:
         if not folder.exists():
