@@ -19,7 +19,7 @@ ALLOWED = {
     "terminal": set(),
     "help_page": {"", "compose"},
     "data": {"errors", "config", "randomness", "data"},
-    "model": set(),
+    "model": {"model"},
     "run": {"", "errors", "config", "compose", "run"},
     "evaluation": {"randomness", "data", "evaluation"},
     "inference": {"config", "runtime", "data"},

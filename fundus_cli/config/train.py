@@ -10,6 +10,7 @@ from fundus_cli.config.data import DataConfig
 
 class ModelName(Enum):
     unet = "unet"
+    wnet = "wnet"
 
 
 class LossName(Enum):

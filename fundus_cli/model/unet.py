@@ -45,6 +45,11 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(base_channels, num_structures, kernel_size=1)
 
+    @property
+    def heads(self) -> list[nn.Conv2d]:
+        """The convolutions that end in logits."""
+        return [self.head]
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, S, H, W) of images (N, C, H, W) with any H, W >= 1.
 

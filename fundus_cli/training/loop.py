@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fundus_cli.config import TrainConfig
+from fundus_cli.config import ModelName, TrainConfig
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.sampling import Batch, TrainingSampler
 from fundus_cli.errors import DivergedError, MachineError
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.model.unet import UNet
+from fundus_cli.model.wnet import WNet
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.files import link_whole, write_csv
@@ -57,11 +58,12 @@ def log_odds(samples: Sequence[Sample]) -> Tensor:
     return torch.from_numpy(np.log(share / (1 - share))).float()
 
 
-def build_model(config: TrainConfig) -> UNet:
+def build_model(config: TrainConfig) -> UNet | WNet:
     """The network of a config with weights drawn from its seed."""
+    kinds: dict[ModelName, type[UNet] | type[WNet]] = {ModelName.unet: UNet, ModelName.wnet: WNet}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return UNet(
+        return kinds[config.model.name](
             in_channels=3,
             num_structures=len(config.data.structures),
             base_channels=config.model.base_channels,
@@ -91,7 +93,8 @@ class Trainer:
         if config.model.prior_bias:
             # From a bias of 0 most of a short run goes into learning that structures are rare.
             with torch.no_grad():
-                model.head.bias.copy_(log_odds(dataset.samples["train"]))  # type: ignore[union-attr]
+                for head in model.heads:
+                    head.bias.copy_(log_odds(dataset.samples["train"]))  # type: ignore[union-attr]
         model = model.to(self.device)
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
         decay = config.ema_decay
@@ -182,8 +185,11 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Tensor:
         with autocast(self.device, self.dtype):
-            logits = self.model(batch.image.contiguous(memory_format=torch.channels_last))
-        return self.loss(logits, batch.target, batch.fov_mask)
+            outputs = self.model(batch.image.contiguous(memory_format=torch.channels_last))
+        # A cascade is taught at each of its outputs.
+        every = outputs if isinstance(outputs, tuple) else (outputs,)
+        losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
+        return torch.stack(losses).mean()
 
     def _close_epoch(self, epoch: int) -> None:
         """Test loss, validation, log row, checkpoints."""

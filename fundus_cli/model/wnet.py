@@ -1,0 +1,39 @@
+"""The W-Net: a second U-Net that sees the photograph and what the first one made of it."""
+
+import torch
+from torch import Tensor, nn
+
+from fundus_cli.model.unet import UNet
+
+
+class WNet(nn.Module):
+    """Two U-Nets in a row, both trained on the target (Galdran et al. 2022, Little W-Net).
+
+    The second one is shown the photograph with the first one's logits as further channels, so that
+    it can mend gaps and drop what leads nowhere, for few parameters.
+
+    Args:
+        in_channels: C, channels of the image.
+        num_structures: S, one logit each.
+        base_channels: channels of the first level of either U-Net.
+        depth: how often the size is halved.
+    """
+
+    def __init__(
+        self, in_channels: int, num_structures: int, base_channels: int, depth: int
+    ) -> None:
+        super().__init__()
+        self.first = UNet(in_channels, num_structures, base_channels, depth)
+        self.second = UNet(in_channels + num_structures, num_structures, base_channels, depth)
+
+    @property
+    def heads(self) -> list[nn.Conv2d]:
+        """The last convolution of each U-Net."""
+        return [*self.first.heads, *self.second.heads]
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (N, S, H, W) of images (N, C, H, W); while training those of both U-Nets."""
+        first = self.first(image)
+        # The padding of odd sizes happens inside each U-Net, so both see the photograph's size.
+        second: Tensor = self.second(torch.cat([image.to(first.dtype), first], dim=1))
+        return (first, second) if self.training else second
