@@ -97,13 +97,14 @@ def write_scores(
     num_overlays: int,
     max_megapixels: float,
 ) -> None:
-    """metrics.json, metrics.csv and overlays of the photographs with the lowest Dice.
+    """metrics.json, metrics.csv, curves.json and overlays of the photographs with the lowest Dice.
 
     Raises:
         MachineError: the folder cannot be written.
     """
     write_json(folder / "metrics.json", evaluation.to_plain())
     write_csv(folder / "metrics.csv", evaluation.rows)
+    write_json(folder / "curves.json", evaluation.curves)
     worst = sorted(evaluation.rows, key=lambda row: (row["dice"] != row["dice"], row["dice"]))
     by_id = {s.id: s for s in split_samples(dataset, evaluation.protocol.split)}
     if worst and num_overlays:

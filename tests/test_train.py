@@ -69,7 +69,7 @@ def test_a_run_leaves_everything_and_eval_prints_the_same_numbers(
 
     evaluated = command("eval", "checkpoint=run/best.pt", "output=scores")
     assert evaluated.returncode == 0, evaluated.stderr
-    for name in ("metrics.json", "metrics.csv"):
+    for name in ("metrics.json", "metrics.csv", "curves.json"):
         assert (tmp_path / "scores" / name).read_bytes() == (run / name).read_bytes()
     table = result.stdout[result.stdout.index("  dice ") : result.stdout.index("run folder")]
     assert table in evaluated.stdout

@@ -10,7 +10,10 @@ import numpy as np
 from fundus_cli.data.samples import Sample
 from fundus_cli.evaluation.bootstrap import bootstrap_interval
 from fundus_cli.evaluation.counts import Counts, count
+from fundus_cli.evaluation.curves import curves_of
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
+from fundus_cli.evaluation.shape_metrics import Shape
+from fundus_cli.evaluation.widths import WidthCounts, count_by_width
 
 REGIONS = ("fov", "whole")
 """Pixels inside the field of view; every pixel of the photograph, the dark corners included."""
@@ -55,6 +58,7 @@ class _Tally:
     histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram)
     counts: list[Counts] = field(default_factory=list)
     observer2: list[Counts] = field(default_factory=list)
+    widths: WidthCounts = field(default_factory=WidthCounts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +69,13 @@ class Evaluation:
         protocol: what they depend on.
         rows: per photograph and structure, inside the field of view.
         regions: {region: {structure: metrics}}, as written into metrics.json.
+        curves: what is written into curves.json.
     """
 
     protocol: Protocol
     rows: list[dict[str, Any]]
     regions: dict[str, dict[str, Any]]
+    curves: dict[str, Any]
 
     def pooled(self, structure: str, region: str = "fov") -> dict[str, float]:
         """Metrics over all pixels of all photographs."""
@@ -131,13 +137,21 @@ def evaluate(
                 if name in sample.native_observer2:
                     second = sample.native_observer2[name].unpack()[0]
                     tally.observer2.append(count(second, targets[channel], pixels))
+            inside = tallies["fov"][name]
+            inside.widths += count_by_width(Shape(prediction, fov), Shape(targets[channel], fov))
             rows.append(_row(sample, name, tallies["fov"][name], probability[channel], fov))
         progress()
     regions = {
         region: {name: _summary(tally) for name, tally in of_region.items()}
         for region, of_region in tallies.items()
     }
-    return Evaluation(protocol=protocol, rows=rows, regions=regions)
+    curves = {
+        "region": "fov",
+        "structures": {
+            name: curves_of(tally.histogram, tally.widths) for name, tally in tallies["fov"].items()
+        },
+    }
+    return Evaluation(protocol=protocol, rows=rows, regions=regions, curves=curves)
 
 
 def _row(

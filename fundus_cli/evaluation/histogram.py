@@ -10,6 +10,8 @@ HALF = 0x3F000000 >> SHIFT
 SMALLEST_REST = 0x33800000 >> SHIFT
 """Bins of 0.5 and of 2**-24, which is how close to 1 a float32 can come."""
 NUM_BINS = 2 * HALF - SMALLEST_REST + 2
+CALIBRATION_BINS = 15
+"""As in Guo et al. 2017."""
 
 
 def bin_of(probability: np.ndarray) -> np.ndarray:
@@ -99,19 +101,37 @@ class ProbabilityHistogram:
         precision = np.divide(tp, tp + fp, out=np.ones_like(tp), where=tp + fp > 0)
         return float(np.sum(np.diff(tp, prepend=0.0) * precision) / tp[-1])
 
-    def ece(self, bins: int = 15) -> float:
-        """Expected calibration error over even bins of probability (Guo et al. 2017, eq. 3).
+    def calibration(
+        self, bins: int = CALIBRATION_BINS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean probability, share of positives and number of pixels in even bins of probability.
 
-        |share of positives - mean probability| of each bin, weighted by its pixels.
+        The first two are NaN where a bin has no pixel.
         """
         total = self.positives + self.negatives
-        if total.sum() == 0:
-            return math.nan
         centres = np.divide(self.probability_sum, total, out=np.zeros(len(total)), where=total > 0)
         place = np.minimum((centres * bins).astype(int), bins - 1)
-        positives = np.bincount(place, weights=self.positives, minlength=bins)
-        expected = np.bincount(place, weights=self.probability_sum, minlength=bins)
-        return float(np.abs(positives - expected).sum() / total.sum())
+        num_pixels = np.bincount(place, weights=total, minlength=bins).astype(np.int64)
+        sums = np.stack(
+            [
+                np.bincount(place, weights=w, minlength=bins)
+                for w in (self.probability_sum, self.positives)
+            ]
+        )
+        undefined = np.full(sums.shape, np.nan)
+        probability, observed = np.divide(sums, num_pixels, out=undefined, where=num_pixels > 0)
+        return probability, observed, num_pixels
+
+    def ece(self, bins: int = CALIBRATION_BINS) -> float:
+        """Expected calibration error over even bins of probability (Guo et al. 2017, eq. 3).
+
+        |share of positives - mean probability| of each bin, weighted by its pixels; NaN without
+        any pixel.
+        """
+        probability, observed, num_pixels = self.calibration(bins)
+        if num_pixels.sum() == 0:
+            return math.nan
+        return float(np.nansum(np.abs(observed - probability) * num_pixels) / num_pixels.sum())
 
     def _dice(self) -> np.ndarray:
         """Dice when a pixel counts from EDGES[i] on."""

@@ -3,16 +3,117 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import KDTree
 from skimage import morphology
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 # scikit-image leaves its signature untyped.
 _skeleton: Callable[[Bools], Bools] = morphology.skeletonize
+
+
+class Shape:
+    """One mask inside its region, with what several metrics ask of it worked out once.
+
+    Args:
+        mask: (H, W).
+        region: (H, W), True where a pixel counts; the mask is cut to it before anything else.
+
+    Attributes:
+        mask: (H + 2, W + 2), with a line of background around it: beyond the picture is outside.
+    """
+
+    def __init__(self, mask: Bools, region: Bools) -> None:
+        self.mask: Bools = np.pad(mask & region, 1)
+
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether no pixel of the region belongs to the mask."""
+        return not self.mask.any()
+
+    @cached_property
+    def skeleton(self) -> Bools:
+        """Centrelines one pixel wide, by thinning (Zhang and Suen 1984)."""
+        return _skeleton(self.mask)
+
+    @cached_property
+    def outline(self) -> Floats:
+        """(N, 2) pixels with one of their four neighbours outside the mask."""
+        return _points(self.mask & ~ndimage.binary_erosion(self.mask))
+
+    @cached_property
+    def widths(self) -> Floats:
+        """Width in pixels at each pixel of the mask, in the order of `mask` read row by row.
+
+        Twice the distance from the nearest centreline pixel to the background (Euclidean, between
+        pixel centres), so that a straight vessel 2k - 1 or 2k pixels wide has width 2k.
+        """
+        if self.is_empty:
+            return np.empty(0)
+        line = _points(self.skeleton)
+        # The background pixel nearest to a mask pixel always has a neighbour in the mask.
+        around = _points(ndimage.binary_dilation(self.mask) & ~self.mask)
+        line_width = 2 * _distances(line, around)
+        nearest = KDTree(line).query(_points(self.mask))[1]
+        return np.asarray(line_width[nearest])
+
+
+def _points(mask: Bools) -> Floats:
+    return np.argwhere(mask).astype(np.float64)
+
+
+def _distances(points: Floats, others: Floats) -> Floats:
+    """From each point to the nearest of the others; a tree asks less than a map of the picture."""
+    return np.asarray(KDTree(others).query(points)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class CentrelineCounts:
+    """Pixels of both centrelines, and how many of them lie inside the other mask; they sum."""
+
+    predicted: int = 0
+    predicted_inside: int = 0
+    present: int = 0
+    present_inside: int = 0
+
+    def __add__(self, other: "CentrelineCounts") -> "CentrelineCounts":
+        return CentrelineCounts(
+            self.predicted + other.predicted,
+            self.predicted_inside + other.predicted_inside,
+            self.present + other.present,
+            self.present_inside + other.present_inside,
+        )
+
+    def cldice(self) -> float:
+        """Share of the centrelines that lie inside the other mask (Shit et al. 2021, eqs. 1, 2).
+
+        cldice = 2 p s / (p + s), p the share of the prediction's skeleton inside the target and s
+        the share of the target's skeleton inside the prediction. It is 0 where only one of the two
+        is empty or neither skeleton meets the other mask, and NaN where both are empty.
+        """
+        if not self.predicted and not self.present:
+            return math.nan
+        precision = self.predicted_inside / self.predicted if self.predicted else 0.0
+        sensitivity = self.present_inside / self.present if self.present else 0.0
+        if precision + sensitivity == 0:
+            return 0.0
+        return 2 * precision * sensitivity / (precision + sensitivity)
+
+
+def count_centrelines(prediction: Shape, target: Shape) -> CentrelineCounts:
+    """Count the pixels of both skeletons, in all and inside the other mask."""
+    return CentrelineCounts(
+        predicted=int(np.count_nonzero(prediction.skeleton)),
+        predicted_inside=int(np.count_nonzero(prediction.skeleton & target.mask)),
+        present=int(np.count_nonzero(target.skeleton)),
+        present_inside=int(np.count_nonzero(target.skeleton & prediction.mask)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +129,16 @@ class SurfaceDistances:
     mean: float
 
 
-def cldice(prediction: Bools, target: Bools, region: Bools) -> float:
-    """Share of the centrelines that lie inside the other mask (Shit et al. 2021, eqs. 1 and 2).
-
-    cldice = 2 p s / (p + s), p the share of the prediction's skeleton inside the target and s the
-    share of the target's skeleton inside the prediction. It is 0 where only one of the two is empty
-    or neither skeleton meets the other mask, and NaN where both are empty.
-
-    Args:
-        prediction: (H, W).
-        target: (H, W).
-        region: (H, W), True where a pixel counts; both masks are cut to it before thinning.
-    """
-    predicted, present = _cropped(prediction, target, region)
-    if not predicted.any() and not present.any():
-        return math.nan
-    if not predicted.any() or not present.any():
-        return 0.0
-    predicted_line, present_line = _skeleton(predicted), _skeleton(present)
-    precision = np.count_nonzero(predicted_line & present) / np.count_nonzero(predicted_line)
-    sensitivity = np.count_nonzero(present_line & predicted) / np.count_nonzero(present_line)
-    if precision + sensitivity == 0:
-        return 0.0
-    return float(2 * precision * sensitivity / (precision + sensitivity))
-
-
-def surface_distances(prediction: Bools, target: Bools, region: Bools) -> SurfaceDistances:
+def surface_distances(prediction: Shape, target: Shape) -> SurfaceDistances:
     """Euclidean distances from each outline to the nearest pixel of the other.
 
     An outline is every pixel of a mask with one of its four neighbours outside the mask, as in
     MONAI; the picture's frame counts as outside.
-
-    Args:
-        prediction: (H, W).
-        target: (H, W).
-        region: (H, W), True where a pixel counts; both masks are cut to it.
     """
-    predicted, present = _cropped(prediction, target, region)
-    if not predicted.any() or not present.any():
+    if prediction.is_empty or target.is_empty:
         return SurfaceDistances(math.nan, math.nan)
-    predicted_edge, present_edge = _outline(predicted), _outline(present)
-    to_target = ndimage.distance_transform_edt(~present_edge)[predicted_edge]
-    to_prediction = ndimage.distance_transform_edt(~predicted_edge)[present_edge]
+    to_target = _distances(prediction.outline, target.outline)
+    to_prediction = _distances(target.outline, prediction.outline)
     hd95 = max(np.percentile(to_target, 95), np.percentile(to_prediction, 95))
     mean = np.concatenate([to_target, to_prediction]).mean()
     return SurfaceDistances(float(hd95), float(mean))
-
-
-def _cropped(prediction: Bools, target: Bools, region: Bools) -> tuple[Bools, Bools]:
-    """Both masks inside the region, cut to the box that holds them: time goes with its area.
-
-    One empty line is kept around them: skeletonize and the outline treat what is beyond the array
-    as background, and this makes the result independent of where the box ends.
-    """
-    predicted, present = prediction & region, target & region
-    either = predicted | present
-    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
-    if rows.size == 0:
-        return predicted, present
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.pad(predicted[box], 1), np.pad(present[box], 1)
-
-
-def _outline(mask: Bools) -> Bools:
-    outline: Bools = mask & ~ndimage.binary_erosion(mask)
-    return outline

@@ -7,7 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fundus_cli.evaluation.shape_metrics import cldice, surface_distances
+from fundus_cli.evaluation.shape_metrics import (
+    Shape,
+    SurfaceDistances,
+    count_centrelines,
+)
+from fundus_cli.evaluation.shape_metrics import surface_distances as distances_of_shapes
+
+
+def cldice(prediction: np.ndarray, target: np.ndarray, region: np.ndarray) -> float:
+    return count_centrelines(Shape(prediction, region), Shape(target, region)).cldice()
+
+
+def surface_distances(
+    prediction: np.ndarray, target: np.ndarray, region: np.ndarray
+) -> SurfaceDistances:
+    return distances_of_shapes(Shape(prediction, region), Shape(target, region))
 
 
 def mask(height: int, width: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
