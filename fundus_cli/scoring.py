@@ -11,7 +11,9 @@ from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.images import read_photograph
 from fundus_cli.data.samples import Sample
 from fundus_cli.errors import DataError
-from fundus_cli.evaluation.evaluate import Evaluation, Protocol, evaluate
+from fundus_cli.evaluation.evaluate import Evaluation, evaluate
+from fundus_cli.evaluation.protocol import Protocol
+from fundus_cli.evaluation.table import table
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, load_weights
@@ -46,6 +48,8 @@ def score(
     data_name: str,
     split: str,
     threshold: Threshold,
+    *,
+    shape_metrics: bool = True,
 ) -> Evaluation:
     """Evaluate a checkpoint on one split of a data set, or on `all` of it.
 
@@ -67,11 +71,19 @@ def score(
         threshold=threshold.value,
         threshold_origin=threshold.origin,
         checkpoint_rule=checkpoint_rule(saved),
+        num_models=len(predictor.models),
+        tta=predictor.tta,
+        dtype=str(predictor.dtype).removeprefix("torch."),
     )
     with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
         return evaluate(
-            predictor.probability, samples, dataset.structures, protocol, lambda: bar.update()
-        )
+            lambda sample: [predictor.probability(sample)],
+            samples,
+            dataset.structures,
+            [protocol],
+            shape_metrics=shape_metrics,
+            progress=lambda: bar.update(),
+        )[0]
 
 
 def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
@@ -103,7 +115,7 @@ def write_scores(
         MachineError: the folder cannot be written.
     """
     write_json(folder / "metrics.json", evaluation.to_plain())
-    write_csv(folder / "metrics.csv", evaluation.rows)
+    write_csv(folder / "metrics.csv", [*evaluation.rows, *evaluation.observer2_rows])
     write_json(folder / "curves.json", evaluation.curves)
     worst = sorted(evaluation.rows, key=lambda row: (row["dice"] != row["dice"], row["dice"]))
     by_id = {s.id: s for s in split_samples(dataset, evaluation.protocol.split)}
@@ -129,7 +141,5 @@ def write_scores(
 
 def say_scores(evaluation: Evaluation, say: Callable[[str], object]) -> None:
     """The table of an evaluation, line by line."""
-    from fundus_cli.evaluation.evaluate import table
-
     for line in table(evaluation).splitlines():
         say(line)

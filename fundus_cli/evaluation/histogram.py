@@ -1,59 +1,47 @@
 """Probabilities of any number of pixels in fixed memory, and the curves and areas they give."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-SHIFT = 13
-"""Bits of a float32 that a bin leaves out: 1024 bins for every halving of p or of 1 - p."""
-HALF = 0x3F000000 >> SHIFT
-SMALLEST_REST = 0x33800000 >> SHIFT
-"""Bins of 0.5 and of 2**-24, which is how close to 1 a float32 can come."""
-NUM_BINS = 2 * HALF - SMALLEST_REST + 2
+from fundus_cli.evaluation.counts import Counts
+from fundus_cli.evaluation.probability_grid import Grid, code_of
+
+MAX_BINS = 2**18
+"""6 MB; at least 1024 bins for every halving of p or of 1 - p, more where fewer occur."""
 CALIBRATION_BINS = 15
 """As in Guo et al. 2017."""
 
 
-def bin_of(probability: np.ndarray) -> np.ndarray:
-    """The bin of each float32 probability; bins rise with it and are finest near 0 and near 1.
-
-    The bit pattern of a positive float rises with its value and is even on a logarithmic scale,
-    so its leading bits are the bin: those of p below a half, those of 1 - p above.
-    """
-    # Adding 0 turns -0.0, whose bit pattern is that of a negative number, into 0.0.
-    probability = np.ascontiguousarray(probability, np.float32) + np.float32(0)
-    low = probability.view(np.int32) >> SHIFT
-    rest = (np.float32(1) - probability).view(np.int32) >> SHIFT
-    high = 2 * HALF - np.maximum(rest, SMALLEST_REST - 1)
-    return np.where(probability < 0.5, low, high)
-
-
-def _edges() -> np.ndarray:
-    """The smallest float32 probability of each bin."""
-    low = (np.arange(HALF, dtype=np.int32) << SHIFT).view(np.float32)
-    rest_bin = np.arange(HALF, SMALLEST_REST - 2, -1, dtype=np.int32)
-    beyond = ((rest_bin + 1) << SHIFT).view(np.float32).astype(np.float64)
-    # Above a half float32 values lie 2**-24 apart; the largest rest of a bin is the last of these.
-    largest_rest = (np.ceil(np.minimum(beyond, 0.5 + 2.0**-24) * 2**24) - 1) / 2**24
-    return np.concatenate([low, (1 - largest_rest).astype(np.float32)])
-
-
-EDGES = _edges()
-
-
 class ProbabilityHistogram:
-    """Pixels of one structure by probability, positives and negatives apart."""
+    """Pixels of one structure by probability, positives and negatives apart.
 
-    def __init__(self) -> None:
-        self.positives = np.zeros(NUM_BINS, np.int64)
-        self.negatives = np.zeros(NUM_BINS, np.int64)
-        self.probability_sum = np.zeros(NUM_BINS, np.float64)
+    The bins follow what was seen: a trained network's spread over many powers of two; those of an
+    untrained one, whose probabilities all lie within a thousandth, hold one value each.
+
+    Args:
+        max_bins: 256 or more.
+    """
+
+    def __init__(self, max_bins: int = MAX_BINS) -> None:
+        assert max_bins >= 256
+        self.max_bins = max_bins
+        self._grid: Grid | None = None
+        self.positives = np.zeros(1, np.int64)
+        self.negatives = np.zeros(1, np.int64)
+        self.probability_sum = np.zeros(1, np.float64)
 
     def __add__(self, other: "ProbabilityHistogram") -> "ProbabilityHistogram":
-        total = ProbabilityHistogram()
-        total.positives = self.positives + other.positives
-        total.negatives = self.negatives + other.negatives
-        total.probability_sum = self.probability_sum + other.probability_sum
+        total = ProbabilityHistogram(self.max_bins)
+        total._merge(self)
+        total._merge(other)
+        return total
+
+    def coarsened(self, max_bins: int) -> "ProbabilityHistogram":
+        """The same pixels in fewer bins."""
+        total = ProbabilityHistogram(max_bins)
+        total._merge(self)
         return total
 
     def add(self, probability: np.ndarray, target: np.ndarray, region: np.ndarray) -> None:
@@ -67,14 +55,56 @@ class ProbabilityHistogram:
         Raises:
             ValueError: a probability in the region is not a number from 0 to 1; nothing is counted.
         """
-        values, present = probability[region], target[region]
+        values, present = probability[region].astype(np.float32, copy=False), target[region]
         outside = ~((values >= 0) & (values <= 1))
         if outside.any():
             raise ValueError(f"probability {values[outside][0]} is not in 0 to 1")
-        bins = bin_of(values)
-        self.positives += np.bincount(bins[present], minlength=NUM_BINS)
-        self.negatives += np.bincount(bins[~present], minlength=NUM_BINS)
-        self.probability_sum += np.bincount(bins, weights=values, minlength=NUM_BINS)
+        above_zero = values > 0
+        codes = code_of(values[above_zero])
+        if codes.size:
+            self._make_room(Grid(int(codes.min()), int(codes.max()), self.max_bins))
+        bins = np.zeros(values.shape, np.int32)
+        if self._grid is not None:
+            bins[above_zero] = self._grid.place(codes)
+        num_bins = len(self.positives)
+        self.positives += np.bincount(bins[present], minlength=num_bins)
+        self.negatives += np.bincount(bins[~present], minlength=num_bins)
+        self.probability_sum += np.bincount(bins, weights=values, minlength=num_bins)
+
+    def _make_room(self, seen: Grid) -> None:
+        old = self._grid
+        grid = seen if old is None else old.cover(seen)
+        if grid == old:
+            return
+        places = np.zeros(1, np.int64) if old is None else grid.place_bins_of(old)
+        for name in ("positives", "negatives", "probability_sum"):
+            own = getattr(self, name)
+            moved = np.zeros(grid.num_bins, own.dtype)
+            np.add.at(moved, places, own)
+            setattr(self, name, moved)
+        self._grid = grid
+
+    def _merge(self, other: "ProbabilityHistogram") -> None:
+        places = np.zeros(1, np.int64)
+        if other._grid is not None:
+            self._make_room(Grid(other._grid.lowest, other._grid.highest, self.max_bins))
+            assert self._grid is not None
+            places = self._grid.place_bins_of(other._grid)
+        for name in ("positives", "negatives", "probability_sum"):
+            np.add.at(getattr(self, name), places, getattr(other, name))
+
+    def edges(self) -> np.ndarray:
+        """The smallest float32 probability of each bin; the first is 0 and holds nothing else."""
+        return np.zeros(1, np.float32) if self._grid is None else self._grid.edges()
+
+    def counts_at(self, threshold: float) -> Counts:
+        """Counts when a pixel counts from the first bin edge that is not below the threshold.
+
+        Exact where the threshold is an edge, as 0.5 and best_dice_threshold are.
+        """
+        start = int(np.searchsorted(self.edges(), np.float32(threshold)))
+        tp, fp = int(self.positives[start:].sum()), int(self.negatives[start:].sum())
+        return Counts(tp, fp, int(self.positives.sum()) - tp, int(self.negatives.sum()) - fp)
 
     def _above(self) -> tuple[np.ndarray, np.ndarray]:
         """True and false positives when a pixel counts from each bin's edge on, highest first."""
@@ -134,7 +164,7 @@ class ProbabilityHistogram:
         return float(np.nansum(np.abs(observed - probability) * num_pixels) / num_pixels.sum())
 
     def _dice(self) -> np.ndarray:
-        """Dice when a pixel counts from EDGES[i] on."""
+        """Dice when a pixel counts from each bin's edge on."""
         tp, fp = (c[::-1] for c in self._above())
         fn = self.positives.sum() - tp
         whole = (2 * tp + fp + fn).astype(np.float64)
@@ -146,14 +176,17 @@ class ProbabilityHistogram:
         Counting `probability >= threshold` in float32 gives this very Dice again. Of equal ones the
         threshold nearest to 0.5 is taken.
         """
-        inside = (EDGES > 0) & (EDGES < 1)
-        dice = np.where(inside, self._dice(), np.nan)
-        if self.positives.sum() == 0 or np.isnan(dice).all():
+        edges, dice = self.edges().astype(np.float64), self._dice()
+        # The lowest bin begins where the probabilities do; any smaller threshold counts the same.
+        edges[1:2] = np.minimum(edges[1:2], 0.5)
+        usable = (edges > 0) & (edges < 1)
+        if self.positives.sum() == 0:
             return math.nan, math.nan
-        best = np.nanmax(dice)
-        candidates = EDGES[dice == best]
-        threshold = candidates[np.argmin(np.abs(candidates.astype(np.float64) - 0.5))]
-        return float(threshold), float(best)
+        if not usable.any():
+            return 0.5, float(self.counts_at(0.5).metrics()["dice"])
+        edges, dice = edges[usable], dice[usable]
+        candidates = edges[dice == dice.max()]
+        return float(candidates[np.argmin(np.abs(candidates - 0.5))]), float(dice.max())
 
     def roc_curve(self, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
         """False and true positive rate, from (0, 0) to (1, 1), thinned to about `points`.
@@ -180,14 +213,32 @@ class ProbabilityHistogram:
         return recall[keep], precision[keep]
 
     def dice_by_threshold(self, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """Thresholds and the Dice that each gives, thinned to about `points`.
+        """Thresholds from 0 to 1 and the Dice that each gives, thinned to about `points`.
 
         Both are empty without both positives and negatives.
         """
         if not self._has_both():
             return np.empty(0), np.empty(0)
-        keep = _spread(EDGES.astype(np.float64), points)
-        return EDGES[keep], self._dice()[keep]
+        edges = np.append(self.edges().astype(np.float64), 1.0)
+        dice = np.append(self._dice(), self.counts_at(1.0).metrics()["dice"])
+        keep = _spread(edges, points)
+        return edges[keep], dice[keep]
+
+
+def stacked(
+    histograms: Sequence[ProbabilityHistogram],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positives, negatives and sums of probability in common bins, each (N, bins) float64."""
+    common = sum(histograms[1:], histograms[0])
+    rows: list[list[np.ndarray]] = []
+    for histogram in histograms:
+        own = ProbabilityHistogram(common.max_bins)
+        if common._grid is not None:
+            own._make_room(common._grid)
+        own._merge(histogram)
+        rows.append([own.positives, own.negatives, own.probability_sum])
+    positives, negatives, sums = np.array(rows, np.float64).transpose(1, 0, 2)
+    return positives, negatives, sums
 
 
 def _spread(rising: np.ndarray, points: int) -> np.ndarray:

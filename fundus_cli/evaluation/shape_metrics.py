@@ -14,6 +14,9 @@ from skimage import morphology
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
+MAX_THINNING_WORK = 500_000_000
+"""Pixels that thinning may visit: a vessel tree of the largest cameras asks for a quarter of it."""
+
 # scikit-image leaves its signature untyped.
 _skeleton: Callable[[Bools], Bools] = morphology.skeletonize
 
@@ -38,9 +41,27 @@ class Shape:
         return not self.mask.any()
 
     @cached_property
+    def is_too_thick(self) -> bool:
+        """Whether thinning would take too long, as when an untrained network predicts everything.
+
+        Thinning passes over the picture once per pixel of half the greatest width.
+        """
+        box = self.mask[self._box]
+        return bool(box.size * _half_width(box) > MAX_THINNING_WORK)
+
+    @cached_property
+    def _box(self) -> tuple[slice, slice]:
+        """Rows and columns that hold the mask, with a line of background around it."""
+        found = ndimage.find_objects(self.mask.view(np.uint8), 1)[0]
+        rows, columns = found or (slice(1, 1), slice(1, 1))
+        return slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
+
+    @cached_property
     def skeleton(self) -> Bools:
-        """Centrelines one pixel wide, by thinning (Zhang and Suen 1984)."""
-        return _skeleton(self.mask)
+        """Centrelines one pixel wide, by thinning (Zhang and Suen 1984, as in scikit-image)."""
+        line = np.zeros_like(self.mask)
+        line[self._box] = _skeleton(self.mask[self._box])
+        return line
 
     @cached_property
     def outline(self) -> Floats:
@@ -62,6 +83,10 @@ class Shape:
         line_width = 2 * _distances(line, around)
         nearest = KDTree(line).query(_points(self.mask))[1]
         return np.asarray(line_width[nearest])
+
+
+def _half_width(mask: Bools) -> int:
+    return int(ndimage.distance_transform_cdt(mask, "chessboard").max(initial=0))
 
 
 def _points(mask: Bools) -> Floats:
@@ -106,8 +131,13 @@ class CentrelineCounts:
         return 2 * precision * sensitivity / (precision + sensitivity)
 
 
-def count_centrelines(prediction: Shape, target: Shape) -> CentrelineCounts:
-    """Count the pixels of both skeletons, in all and inside the other mask."""
+def count_centrelines(prediction: Shape, target: Shape) -> CentrelineCounts | None:
+    """Count the pixels of both skeletons, in all and inside the other mask.
+
+    None where a mask is too thick to be thinned.
+    """
+    if prediction.is_too_thick or target.is_too_thick:
+        return None
     return CentrelineCounts(
         predicted=int(np.count_nonzero(prediction.skeleton)),
         predicted_inside=int(np.count_nonzero(prediction.skeleton & target.mask)),

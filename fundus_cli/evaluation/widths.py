@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from fundus_cli.evaluation.counts import ratio
 from fundus_cli.evaluation.shape_metrics import Bools, Floats, Shape
 
 EDGES_PX = (0.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, math.inf)
@@ -49,8 +50,8 @@ class WidthCounts:
         `dice` is their harmonic mean: no Dice of one set of pixels, since a pixel can belong to a
         thin target and a wide prediction. What is 0 / 0 is NaN; the last upper edge is infinite.
         """
-        sensitivity = _share(self.target_found, self.target)
-        precision = _share(self.predicted_right, self.predicted)
+        sensitivity = ratio(self.target_found, self.target)
+        precision = ratio(self.predicted_right, self.predicted)
         both = sensitivity + precision
         dice = np.where(both == 0, 0.0, 2 * sensitivity * precision / np.where(both == 0, 1, both))
         return {
@@ -64,18 +65,17 @@ class WidthCounts:
         }
 
 
-def _share(part: Ints, whole: Ints) -> Floats:
-    undefined = np.full(NUM_BINS, math.nan)
-    return np.asarray(np.divide(part, whole, out=undefined, where=whole > 0))
-
-
 def count_by_width(prediction: Shape, target: Shape) -> WidthCounts:
     """Count the pixels of both masks by width, in all and inside the other mask.
+
+    Nothing is counted where a mask is too thick to be thinned.
 
     Args:
         prediction: the predicted mask, cut to the same region as the target.
         target: the annotation.
     """
+    if prediction.is_too_thick or target.is_too_thick:
+        return WidthCounts()
     found, right = prediction.mask[target.mask], target.mask[prediction.mask]
     return WidthCounts(
         *_binned(target.widths, found),

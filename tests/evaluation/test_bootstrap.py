@@ -4,9 +4,21 @@ import math
 
 import numpy as np
 import pytest
+from sklearn import metrics as oracle
 
-from fundus_cli.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
-from fundus_cli.evaluation.counts import Counts
+from fundus_cli.evaluation.bootstrap import (
+    area_intervals,
+    count_intervals,
+    paired_bootstrap,
+    percentile_interval,
+    times_drawn,
+)
+from fundus_cli.evaluation.counts import COUNT_METRICS, Counts
+from fundus_cli.evaluation.histogram import ProbabilityHistogram
+
+
+def bootstrap_interval(images: list[Counts], draws: int = 2000) -> tuple[float, float]:
+    return count_intervals(images, times_drawn(len(images), draws))["dice"]
 
 
 def counts(seed: int, shift: int = 0, number: int = 20) -> list[Counts]:
@@ -82,3 +94,62 @@ def test_less_than_half_of_the_draws_are_no_interval() -> None:
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_without_any_dice_there_is_no_difference(number: int) -> None:
     assert all(math.isnan(v) for v in paired_bootstrap([EMPTY] * number, [EMPTY] * number))
+
+
+def test_sets_are_as_large_as_the_split_and_every_photograph_is_equally_likely() -> None:
+    drawn = times_drawn(7, draws=4000)
+    assert drawn.shape == (4000, 7)
+    assert set(drawn.sum(axis=1)) == {7}
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(7), abs=0.06)
+    assert np.array_equal(drawn, times_drawn(7, draws=4000))
+    assert not np.array_equal(drawn, times_drawn(7, draws=4000, seed=1))
+
+
+def test_every_metric_of_counts_has_an_interval_around_it() -> None:
+    images = counts(0)
+    pooled = sum(images, Counts.zero()).metrics()
+    intervals = count_intervals(images, times_drawn(len(images)))
+    assert tuple(intervals) == COUNT_METRICS
+    for name, (low, high) in intervals.items():
+        assert low < pooled[name] < high
+
+
+def test_mostly_undefined_sets_have_no_interval() -> None:
+    values = np.array([0.5, 0.6, math.nan, math.nan])
+    assert percentile_interval(values)[0] == pytest.approx(0.5, abs=0.01)
+    assert all(math.isnan(v) for v in percentile_interval(np.append(values, math.nan)))
+
+
+def test_intervals_of_areas_equal_a_loop_over_the_sets_with_scikit_learn() -> None:
+    random = np.random.default_rng(2)
+    pixels, histograms = [], []
+    for difficulty in random.uniform(0.3, 2, 6):
+        target = random.random((20, 30)) < 0.2
+        logit = difficulty * target + random.normal(size=target.shape) - 1
+        probability = (1 / (1 + np.exp(-logit))).astype(np.float32)
+        own = ProbabilityHistogram(4096)
+        own.add(probability, target, np.ones_like(target))
+        pixels.append((probability.ravel(), target.ravel()))
+        histograms.append(own)
+    drawn = times_drawn(6, draws=250)
+    scores: dict[str, list[float]] = {"auc_roc": [], "auc_pr": [], "ece": []}
+    for row in drawn.astype(int):
+        p = np.concatenate([np.tile(pixels[i][0], n) for i, n in enumerate(row)])
+        t = np.concatenate([np.tile(pixels[i][1], n) for i, n in enumerate(row)])
+        scores["auc_roc"].append(oracle.roc_auc_score(t, p))
+        scores["auc_pr"].append(oracle.average_precision_score(t, p))
+        place = np.minimum((p * 15).astype(int), 14)
+        gap = np.bincount(place, weights=t - p.astype(np.float64), minlength=15)
+        scores["ece"].append(np.abs(gap).sum() / len(p))
+    found = area_intervals(histograms, drawn)
+    for name, values in scores.items():
+        expected = np.quantile(values, [0.025, 0.975])
+        assert found[name] == pytest.approx(tuple(expected), abs=1e-3), name
+
+
+def test_one_photograph_has_no_interval() -> None:
+    own = ProbabilityHistogram(4096)
+    own.add(np.full((2, 2), 0.3, np.float32), np.eye(2, dtype=bool), np.ones((2, 2), bool))
+    for low, high in area_intervals([own], times_drawn(1)).values():
+        assert math.isnan(low)
+        assert math.isnan(high)

@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics as oracle
 
 from fundus_cli.evaluation.counts import count
-from fundus_cli.evaluation.histogram import EDGES, NUM_BINS, ProbabilityHistogram, bin_of
+from fundus_cli.evaluation.histogram import MAX_BINS, ProbabilityHistogram, stacked
+from fundus_cli.evaluation.probability_grid import Grid, code_of, smallest_with
 
 
 def pixels(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +50,7 @@ def test_the_best_threshold_counts_to_the_same_dice(kind: str) -> None:
         return count(probability >= np.float32(value), target, region).metrics()["dice"]
 
     assert dice_at(threshold) == dice
+    assert 0 < threshold < 1
     assert max(dice_at(t) for t in np.linspace(0.01, 0.99, 99)) <= dice + 1e-4
 
 
@@ -117,16 +119,8 @@ def test_extremes_fall_into_the_end_bins() -> None:
     probability = np.array([[0.0, 1.0, 1e-30, -0.0]], np.float32)
     own.add(probability, np.array([[False, True, False, False]]), np.ones((1, 4), bool))
     assert (own.negatives[0], own.negatives.sum(), own.positives[-1]) == (2, 3, 1)
+    assert (own.edges()[0], own.edges()[-1]) == (0, 1)
     assert np.all(np.isfinite(own.dice_by_threshold()[1]))
-
-
-def test_every_edge_lies_in_its_bin_and_just_below_it_in_the_one_before() -> None:
-    assert len(EDGES) == NUM_BINS
-    assert np.all(np.diff(EDGES) >= 0)
-    filled = np.flatnonzero(np.diff(EDGES, append=2) > 0)
-    assert np.array_equal(bin_of(EDGES[filled]), filled)
-    below = np.nextafter(EDGES[filled[1:]], np.float32(0))
-    assert np.all(bin_of(below) < filled[1:])
 
 
 def test_curves_run_from_corner_to_corner() -> None:
@@ -154,3 +148,109 @@ def test_curves_by_hand() -> None:
     # All four, then without 0.25, without 0.5, without 0.75, and nothing.
     for at, expected in [(0.1, 4 / 6), (0.4, 4 / 5), (0.6, 2 / 4), (0.8, 2 / 3), (0.99, 0)]:
         assert dice[np.searchsorted(threshold, at)] == pytest.approx(expected)
+    assert (threshold[0], threshold[-1], dice[-1]) == (0, 1, 0)
+
+
+UNTRAINED = {
+    "near a half": (0.5, 0.001),
+    "near a tenth": (0.1, 0.002),
+    "near 1e-4": (1e-4, 1e-6),
+    "near one": (0.9999, 1e-5),
+}
+"""Centre and spread of what networks predict before they have learned anything."""
+
+
+@pytest.mark.parametrize("kind", UNTRAINED)
+def test_areas_of_an_untrained_network_equal_scikit_learns(kind: str) -> None:
+    centre, spread = UNTRAINED[kind]
+    random = np.random.default_rng(3)
+    target = random.random((200, 300)) < 0.1
+    shift = np.where(target, 0.2, 0) + random.uniform(-1, 0.8, target.shape)
+    probability = (centre + spread * shift).astype(np.float32)
+    own = ProbabilityHistogram()
+    own.add(probability, target, np.ones_like(target))
+    # The dark surround of a photograph, where the probability is 0, costs no bins.
+    own.add(np.zeros_like(probability), np.zeros_like(target), np.ones_like(target))
+    p = np.concatenate([probability.ravel(), np.zeros(probability.size, np.float32)])
+    t = np.concatenate([target.ravel(), np.zeros(target.size, bool)])
+    assert own.auc_roc() == pytest.approx(oracle.roc_auc_score(t, p), abs=1e-6)
+    assert own.auc_pr() == pytest.approx(oracle.average_precision_score(t, p), abs=1e-4)
+
+
+def test_memory_is_bounded_and_the_order_does_not_matter() -> None:
+    random = np.random.default_rng(11)
+    everywhere = np.ones((64, 64), bool)
+    parts = []
+    for power in (-1, -30, -3, -90, -1):
+        probability = (random.random((64, 64)) * 2.0**power).astype(np.float32)
+        parts.append((probability, random.random((64, 64)) < 0.3))
+    parts.append((1 - parts[0][0] * np.float32(1e-6), parts[0][1]))
+    found = []
+    for order in (range(6), reversed(range(6)), (3, 5, 0, 2, 4, 1)):
+        own = ProbabilityHistogram()
+        for i in order:
+            own.add(*parts[i], everywhere)
+        assert len(own.positives) <= MAX_BINS + 1
+        assert own.positives.sum() + own.negatives.sum() == 6 * 64 * 64
+        found.append(own)
+    for other in found[1:]:
+        assert np.array_equal(found[0].positives, other.positives)
+        assert np.array_equal(found[0].edges(), other.edges())
+        assert found[0].auc_roc() == other.auc_roc()
+        assert found[0].best_dice_threshold() == other.best_dice_threshold()
+
+
+def test_coarsened_and_stacked_hold_the_same_pixels() -> None:
+    own = histogram(*pixels("soft"))
+    few = own.coarsened(4096)
+    assert len(few.positives) <= 4097
+    assert few.positives.sum() == own.positives.sum()
+    assert few.auc_roc() == pytest.approx(own.auc_roc(), abs=1e-5)
+    assert few.auc_pr() == pytest.approx(own.auc_pr(), abs=1e-3)
+    other = one_kind(True).coarsened(4096)
+    positives, negatives, sums = stacked([few, other, ProbabilityHistogram(4096)])
+    assert positives.sum(axis=1).tolist() == [few.positives.sum(), 3, 0]
+    assert negatives.sum(axis=1).tolist() == [few.negatives.sum(), 0, 0]
+    assert sums[1].sum() == pytest.approx(1.8)
+    both = (few + other).positives
+    assert np.array_equal(positives.sum(axis=0), both)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.25])
+def test_one_value_for_all_pixels(value: float) -> None:
+    own = ProbabilityHistogram()
+    target = np.array([[True, False, False, False]])
+    own.add(np.full((1, 4), value, np.float32), target, np.ones((1, 4), bool))
+    assert own.auc_roc() == 0.5
+    assert own.auc_pr() == 0.25
+    threshold, dice = own.best_dice_threshold()
+    assert 0 < threshold < 1
+    assert dice == (0 if value == 0 else 0.4)
+    assert own.counts_at(threshold).metrics()["dice"] == dice
+
+
+def test_counts_at_a_half_are_exact() -> None:
+    probability, target = pixels("soft")
+    probability[:5] = 0.5
+    probability[5:10] = np.nextafter(np.float32(0.5), np.float32(0))
+    own = histogram(probability, target)
+    assert own.counts_at(0.5) == count(probability >= 0.5, target, np.ones_like(target))
+
+
+def test_codes_rise_with_the_probability_and_name_its_smallest() -> None:
+    random = np.random.default_rng(0)
+    low = 2.0 ** random.uniform(-140, -1, 3000)
+    high = 1 - 2.0 ** random.uniform(-24, -1, 3000)
+    special = [2.0**-149, 0.5, np.nextafter(np.float32(0.5), np.float32(0)), 1 - 2.0**-24, 1.0]
+    values = np.unique(np.concatenate([low, high, special]).astype(np.float32))
+    values = values[values > 0]
+    codes = code_of(values)
+    assert np.all(np.diff(codes) > 0)
+    assert np.array_equal(smallest_with(codes.astype(np.int64)), values)
+    grid = Grid(int(codes[0]), int(codes[-1]), 1000)
+    places, edges = grid.place(codes), grid.edges()
+    assert (places.min(), places.max()) == (1, grid.num_bins - 1)
+    assert grid.num_bins <= 1001
+    assert np.all(edges[places] <= values)
+    inside = places < grid.num_bins - 1
+    assert np.all(values[inside] < edges[places[inside] + 1])

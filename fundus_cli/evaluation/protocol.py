@@ -1,0 +1,82 @@
+"""What a score depends on beside the weights, written beside every number."""
+
+from dataclasses import dataclass
+from typing import Any
+
+REGIONS = ("fov", "whole")
+"""Pixels inside the field of view; every pixel of the photograph, the dark corners included."""
+
+AGGREGATION = (
+    "pooled: counts and pixels of all photographs taken together, then divided once; per_image: "
+    "mean and sample deviation over photographs; interval_95: percentiles of the pooled value over "
+    "2000 sets of photographs drawn with replacement"
+)
+
+WHERE = {
+    "fov": "pixels inside the field of view only",
+    "whole": "every pixel, the dark surround included",
+}
+ORIGIN = {
+    "val": "chosen for the best Dice on validation photographs",
+    "train": "chosen for the best Dice on the training photographs, not mirrored",
+    "fixed": "fixed beforehand",
+    "given": "given by hand for this evaluation",
+    "mean of members": "the mean of the members' own thresholds",
+}
+"""Where a threshold can come from; the photographs being scored are not among it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """What a score depends on.
+
+    Attributes:
+        data: name of the data set.
+        split: which of its photographs.
+        num_images: how many.
+        threshold: probability from which a pixel counts.
+        threshold_origin: a key of ORIGIN.
+        checkpoint_rule: how the epoch of the weights was chosen.
+        num_models: networks whose predictions are averaged.
+        tta: whether predictions are averaged over the four mirrored versions.
+        dtype: number format of the network.
+    """
+
+    data: str
+    split: str
+    num_images: int
+    threshold: float
+    threshold_origin: str
+    checkpoint_rule: str
+    num_models: int
+    tta: bool
+    dtype: str
+
+    def to_plain(self, region: str) -> dict[str, Any]:
+        """The protocol of one table of metrics.json."""
+        return {
+            "region": region,
+            "size": "native",
+            "split": self.split,
+            "num_images": self.num_images,
+            "threshold": self.threshold,
+            "threshold_origin": self.threshold_origin,
+            "aggregation": AGGREGATION,
+            "checkpoint_rule": self.checkpoint_rule,
+            "num_models": self.num_models,
+            "tta": self.tta,
+            "dtype": self.dtype,
+            "protocol": self.sentence(region),
+        }
+
+    def sentence(self, region: str) -> str:
+        """The protocol in one sentence that can go into a paper."""
+        photographs = "photograph" if self.num_images == 1 else "photographs"
+        ensemble = f"{self.num_models} networks averaged; " if self.num_models > 1 else ""
+        mirrored = ", averaged over the four mirrored versions" if self.tta else ""
+        return (
+            f"{self.num_images} {self.split} {photographs} of {self.data} at native size, "
+            f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "
+            f"{ORIGIN[self.threshold_origin]}; counts summed over photographs before dividing; "
+            f"checkpoint: {self.checkpoint_rule}; predicted in {self.dtype}{mirrored}."
+        )
