@@ -1,6 +1,9 @@
 """Probabilities to metrics with their protocol: one function for training and fundus-eval."""
 
+import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +11,16 @@ import numpy as np
 
 from fundus_cli.data.samples import Sample
 from fundus_cli.evaluation.counts import Counts
-from fundus_cli.evaluation.mask_scores import Annotation, MaskScores
+from fundus_cli.evaluation.histogram import ProbabilityHistogram
+from fundus_cli.evaluation.mask_scores import Annotation
 from fundus_cli.evaluation.protocol import REGIONS, Protocol
-from fundus_cli.evaluation.tally import Tally
+from fundus_cli.evaluation.tally import PhotographScores, Tally
+
+MAX_WORKERS = 4
+"""Photographs scored at a time; a large one takes some hundred MB meanwhile."""
+
+ScoresByRegion = dict[str, dict[str, PhotographScores]]
+"""{region: {structure: scores of one photograph}}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,32 +82,39 @@ class Evaluator:
         self._rows: list[dict[str, Any]] = []
         self._observer2_rows: list[dict[str, Any]] = []
 
-    def add(self, annotation: Annotation, probability: np.ndarray) -> None:
-        """Score one photograph at its native size, against the native annotation.
+    def score(self, annotation: Annotation, probability: np.ndarray) -> ScoresByRegion:
+        """Score one photograph at its native size; changes nothing here.
 
         Args:
             annotation: what it is scored against.
             probability: (S, h, w) float32 at native size.
         """
+        found: ScoresByRegion = {region: {} for region in REGIONS}
         threshold = np.float32(self.protocol.threshold)
         for channel, name in enumerate(self.structures):
             masks = annotation.score(probability[channel] >= threshold, channel)
             second = annotation.observer2(name, channel)
             for region, pixels in annotation.regions.items():
-                self._tallies[region][name].add(
-                    probability[channel],
-                    annotation.targets[channel],
-                    pixels,
-                    masks[region],
-                    second[region] if second else None,
+                histogram = ProbabilityHistogram()
+                histogram.add(probability[channel], annotation.targets[channel], pixels)
+                found[region][name] = PhotographScores(
+                    histogram=histogram,
+                    mask=masks[region],
+                    observer2=second[region] if second else None,
                 )
-            inside = self._tallies["fov"][name].per_image[-1]
-            row = _row(annotation, name, "network", masks["fov"].counts, inside)
-            mean = float(probability[channel][annotation.fov].mean(dtype=np.float64))
-            self._rows.append({**row, "mean_probability": mean})
-            if second:
-                own: MaskScores = second["fov"]
-                row = _row(annotation, name, "observer2", own.counts, own.metrics())
+        return found
+
+    def add(self, annotation: Annotation, scores: ScoresByRegion) -> None:
+        """Take the scores of one more photograph."""
+        for region, by_name in scores.items():
+            for name, own in by_name.items():
+                self._tallies[region][name].add(own)
+        for name, own in scores["fov"].items():
+            row = _row(annotation, name, "network", own.mask.counts, own.metrics())
+            self._rows.append({**row, "mean_probability": own.histogram.mean()})
+            if own.observer2:
+                second = own.observer2
+                row = _row(annotation, name, "observer2", second.counts, second.metrics())
                 self._observer2_rows.append(row)
 
     def result(self) -> Evaluation:
@@ -128,6 +145,8 @@ def evaluate(
 ) -> list[Evaluation]:
     """Score every photograph once with each of several predictions, whatever order they come in.
 
+    A photograph is scored on a thread of its own while the next ones are predicted.
+
     Args:
         predict: a sample to probabilities (S, h, w) float32 at native size, one per protocol.
         samples: the photographs.
@@ -137,11 +156,27 @@ def evaluate(
         progress: called after each photograph.
     """
     evaluators = [Evaluator(structures, protocol) for protocol in protocols]
-    for sample in sorted(samples, key=lambda sample: (sample.id, sample.file_hash)):
+
+    def score(sample: Sample, predicted: Sequence[np.ndarray]) -> Callable[[], None]:
         annotation = Annotation(sample, shape_metrics)
-        for evaluator, probability in zip(evaluators, predict(sample), strict=True):
-            evaluator.add(annotation, probability)
-        progress()
+        scores = [e.score(annotation, p) for e, p in zip(evaluators, predicted, strict=True)]
+
+        def take() -> None:
+            for evaluator, own in zip(evaluators, scores, strict=True):
+                evaluator.add(annotation, own)
+            progress()
+
+        return take
+
+    workers = min(MAX_WORKERS, os.cpu_count() or 1)
+    pending: deque[Future[Callable[[], None]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for sample in sorted(samples, key=lambda sample: (sample.id, sample.file_hash)):
+            pending.append(pool.submit(score, sample, predict(sample)))
+            if len(pending) > workers:
+                pending.popleft().result()()
+        while pending:
+            pending.popleft().result()()
     return [evaluator.result() for evaluator in evaluators]
 
 

@@ -97,6 +97,11 @@ class ProbabilityHistogram:
         """The smallest float32 probability of each bin; the first is 0 and holds nothing else."""
         return np.zeros(1, np.float32) if self._grid is None else self._grid.edges()
 
+    def mean(self) -> float:
+        """Mean probability of all pixels; NaN without any."""
+        num_pixels = int(self.positives.sum() + self.negatives.sum())
+        return float(self.probability_sum.sum()) / num_pixels if num_pixels else math.nan
+
     def counts_at(self, threshold: float) -> Counts:
         """Counts when a pixel counts from the first bin edge that is not below the threshold.
 

@@ -26,7 +26,10 @@ MASK_METRICS = (*COUNT_METRICS, "cldice", "hd95_px", "mean_surface_distance_px")
 
 @dataclass(frozen=True, slots=True)
 class ShapeScores:
-    """What is read from the shapes of two masks; `centrelines` is None for what is too thick."""
+    """What is read from the shapes of two masks.
+
+    `centrelines` is None for what is too thick; `widths` are counted inside the field of view only.
+    """
 
     centrelines: CentrelineCounts | None
     distances: SurfaceDistances
@@ -103,7 +106,7 @@ class Annotation:
         return ShapeScores(
             count_centrelines(drawn, target),
             surface_distances(drawn, target),
-            count_by_width(drawn, target),
+            count_by_width(drawn, target) if region == REGIONS[0] else WidthCounts(),
         )
 
     def observer2(self, structure: str, channel: int) -> dict[str, MaskScores] | None:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,28 @@ from fundus_cli.evaluation.mask_scores import (
     pooled_metrics,
     pooled_widths,
 )
-from fundus_cli.evaluation.shape_metrics import Bools
 
 BINS_PER_IMAGE = 2**12
 """What is kept of each photograph for the intervals of areas: 100 kB, whatever its size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotographScores:
+    """One structure in one region of one photograph.
+
+    Attributes:
+        histogram: the pixels by their probability.
+        mask: scores of the probabilities at the threshold.
+        observer2: scores of the second observer, where there is one.
+    """
+
+    histogram: ProbabilityHistogram
+    mask: MaskScores
+    observer2: MaskScores | None
+
+    def metrics(self) -> dict[str, float]:
+        """Every metric that a photograph has."""
+        return {**self.mask.metrics(), **_areas(self.histogram)}
 
 
 class Tally:
@@ -32,63 +51,45 @@ class Tally:
     def __init__(self) -> None:
         self.histogram = ProbabilityHistogram()
         self.per_image: list[dict[str, float]] = []
-        self.masks: list[MaskScores] = []
-        self._observer2: list[MaskScores] = []
-        self._masks_beside_observer2: list[MaskScores] = []
+        self._masks: list[MaskScores] = []
+        self._beside_observer2: list[tuple[MaskScores, MaskScores]] = []
         self._coarse: list[ProbabilityHistogram] = []
 
-    def add(
-        self,
-        probability: np.ndarray,
-        target: Bools,
-        region: Bools,
-        mask: MaskScores,
-        observer2: MaskScores | None,
-    ) -> None:
-        """One more photograph.
-
-        Args:
-            probability: (h, w) float32.
-            target: (h, w).
-            region: (h, w), True where a pixel counts.
-            mask: scores of the probabilities at the threshold.
-            observer2: scores of the second observer, where there is one.
-        """
-        own = ProbabilityHistogram()
-        own.add(probability, target, region)
-        self.histogram += own
-        self._coarse.append(own.coarsened(BINS_PER_IMAGE))
-        self.masks.append(mask)
-        self.per_image.append({**mask.metrics(), **_areas(own)})
-        if observer2 is not None:
-            self._observer2.append(observer2)
-            self._masks_beside_observer2.append(mask)
+    def add(self, scores: PhotographScores) -> None:
+        """One more photograph."""
+        self.histogram += scores.histogram
+        self._coarse.append(scores.histogram.coarsened(BINS_PER_IMAGE))
+        self._masks.append(scores.mask)
+        self.per_image.append(scores.metrics())
+        if scores.observer2 is not None:
+            self._beside_observer2.append((scores.mask, scores.observer2))
 
     def summary(self) -> dict[str, Any]:
         """What metrics.json says of the structure in this region."""
         intervals = {
-            **mask_intervals(self.masks),
+            **mask_intervals(self._masks),
             **area_intervals(self._coarse, times_drawn(len(self._coarse))),
         }
         summary: dict[str, Any] = {
-            "pooled": {**pooled_metrics(self.masks), **_areas(self.histogram)},
+            "pooled": {**pooled_metrics(self._masks), **_areas(self.histogram)},
             "interval_95": {name: list(ends) for name, ends in intervals.items()},
             "per_image": _over_images(self.per_image),
             "at_half": {"threshold": 0.5, "pooled": self.histogram.counts_at(0.5).metrics()},
         }
-        if self._observer2:
+        if self._beside_observer2:
             summary["observer2"] = self._summary_of_observer2()
         return summary
 
     def _summary_of_observer2(self) -> dict[str, Any]:
+        network, second = zip(*self._beside_observer2, strict=True)
         difference, low, high, p = paired_bootstrap(
-            [m.counts for m in self._masks_beside_observer2], [m.counts for m in self._observer2]
+            [scores.counts for scores in network], [scores.counts for scores in second]
         )
         return {
-            "num_images": len(self._observer2),
-            "pooled": pooled_metrics(self._observer2),
-            "interval_95": {n: list(i) for n, i in mask_intervals(self._observer2).items()},
-            "per_image": _over_images([m.metrics() for m in self._observer2]),
+            "num_images": len(second),
+            "pooled": pooled_metrics(second),
+            "interval_95": {name: list(ends) for name, ends in mask_intervals(second).items()},
+            "per_image": _over_images([scores.metrics() for scores in second]),
             "network_minus_observer2": {
                 "dice": difference,
                 "interval_95": [low, high],
@@ -98,7 +99,7 @@ class Tally:
 
     def curves(self) -> dict[str, Any]:
         """What curves.json says of the structure."""
-        return curves_of(self.histogram, pooled_widths(self.masks))
+        return curves_of(self.histogram, pooled_widths(self._masks))
 
 
 def _areas(histogram: ProbabilityHistogram) -> dict[str, float]:
