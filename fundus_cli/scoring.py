@@ -46,8 +46,11 @@ def score(
     data_name: str,
     split: str,
     threshold: Threshold,
+    between: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on one split of a data set, or on `all` of it.
+
+    `between` is called after each photograph; what it raises ends the scoring.
 
     Raises:
         DataError: the split has no photographs, or other structures than the network.
@@ -69,9 +72,12 @@ def score(
         checkpoint_rule=checkpoint_rule(saved),
     )
     with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
-        return evaluate(
-            predictor.probability, samples, dataset.structures, protocol, lambda: bar.update()
-        )
+
+        def scored() -> None:
+            bar.update()
+            between()
+
+        return evaluate(predictor.probability, samples, dataset.structures, protocol, scored)
 
 
 def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
