@@ -10,8 +10,8 @@ from fundus_cli.data.dataset import Dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.curves import draw_curves
 from fundus_cli.run import checkpoint
-from fundus_cli.run.environment import describe
-from fundus_cli.run.files import write_json
+from fundus_cli.run.environment import changes, describe
+from fundus_cli.run.files import read_json, write_json
 from fundus_cli.run.folder import check_unused, held, holds_run, write_status
 from fundus_cli.run.machine import trouble
 from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoint
@@ -64,6 +64,8 @@ def _train_in(
         trainer.restore(saved)
     write_json(folder / "config.json", to_plain(config))
     environment = describe(trainer.device, str(trainer.dtype).removeprefix("torch."))
+    if saved:
+        notes += changes(read_json(folder / "environment.json"), environment)
     write_json(folder / "environment.json", environment)
     write_json(folder / "splits.json", split_ids(dataset))
     write_status(folder, "running")

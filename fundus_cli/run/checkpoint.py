@@ -42,6 +42,7 @@ class Progress:
         seconds: time spent on the epoch's optimizer steps so far.
         timings: seconds and rate of each finished epoch; apart from `rows`, which are the same
             for a run that was interrupted.
+        one_colour_epochs: epochs in a row whose predictions were all black or all white.
     """
 
     epoch: int = 0
@@ -53,6 +54,7 @@ class Progress:
     best_epoch: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
+    one_colour_epochs: int = 0
     timings: list[dict[str, Any]] = field(default_factory=list)
 
 

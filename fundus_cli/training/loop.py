@@ -29,6 +29,7 @@ from fundus_cli.training.averaging import WeightAverage
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 from fundus_cli.training.validation import DEFAULT_THRESHOLD, histogram_of, mean_loss, validate
+from fundus_cli.training.watch import PredictionWatch
 
 MAX_THRESHOLD_PHOTOGRAPHS = 64
 """So many training photographs, spread evenly, are enough to choose a threshold."""
@@ -51,11 +52,16 @@ MIN_SHARE = 1e-3
 """A structure rarer than this starts as if it were this frequent."""
 
 
-def log_odds(samples: Sequence[Sample]) -> Tensor:
-    """(S,) log-odds of each structure among the pixels inside the field of view."""
+def shares(samples: Sequence[Sample]) -> np.ndarray:
+    """(S,) share of the field of view that each structure covers."""
     inside = sum(int(s.fov_mask.sum()) for s in samples)
     covered = sum(s.target[:, s.fov_mask].sum(axis=1, dtype=np.float64) / 255 for s in samples)
-    share = np.clip(covered / inside, MIN_SHARE, 1 - MIN_SHARE)
+    return np.asarray(covered / inside)
+
+
+def log_odds(samples: Sequence[Sample]) -> Tensor:
+    """(S,) log-odds of each structure among the pixels inside the field of view."""
+    share = np.clip(shares(samples), MIN_SHARE, 1 - MIN_SHARE)
     return torch.from_numpy(np.log(share / (1 - share))).float()
 
 
@@ -101,6 +107,7 @@ class Trainer:
         decay = config.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
         self.loss = build_loss(config.loss)
+        self.watch = PredictionWatch(config, shares(dataset.samples["train"]).tolist())
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
         self.sampler = TrainingSampler(
             dataset.samples["train"], config.data, config.augment, config.seed, self.device
@@ -199,16 +206,22 @@ class Trainer:
         """Test loss, validation, log row, checkpoints."""
         progress = self.progress
         started = time.monotonic()
+        self.watch.begin_epoch()
+        watched = self.watch.watched(self.loss)
+        val, test = (self.dataset.samples.get(split, []) for split in ("val", "test"))
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,
             "test_loss": mean_loss(
-                self.predictor, self.loss, self._one_by_one(self.dataset.samples.get("test", []))
+                self.predictor, self.loss if val else watched, self._one_by_one(test)
             ),
         }
-        if val := self.dataset.samples.get("val"):
+        if not val and not test:
+            # Nothing else looks at the network: a photograph that it was trained on will do.
+            mean_loss(self.predictor, watched, self._one_by_one(self.dataset.samples["train"][:1]))
+        if val:
             chosen = None if self.config.threshold == "auto" else self.threshold.value
-            scores = validate(self.predictor, self.loss, self._one_by_one(val), chosen)
+            scores = validate(self.predictor, watched, self._one_by_one(val), chosen)
             if chosen is None:
                 self.threshold = Threshold(scores.threshold, "val")
             row |= scores.row()
@@ -222,13 +235,17 @@ class Trainer:
         if improved:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
         row["lr"] = self.optimizer.param_groups[0]["lr"]
+        progress.one_colour_epochs, warnings = self.watch.end_epoch(
+            self.threshold.value, progress.one_colour_epochs, row["lr"]
+        )
         progress.rows.append(row)
         progress.timings.append(self._timing(epoch, time.monotonic() - started))
         progress.epoch, progress.batch = epoch + 1, 0
         progress.loss_sum, progress.num_seen, progress.seconds = 0.0, 0, 0.0
         self.save()
         self._write_followers(self.folder / "last.pt")
-        self.console.say(self.epoch_line(row))
+        for line in (self.epoch_line(row), *warnings):
+            self.console.say(line)
 
     def _write_followers(self, newest: Path) -> None:
         """best.pt, log.csv and timing.csv, which follow from the newest checkpoint."""
