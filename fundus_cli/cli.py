@@ -17,6 +17,7 @@ from fundus_cli import __version__
 from fundus_cli.compose import (
     Command,
     check_overrides,
+    choices_of,
     compose_dict,
     expand_sweep,
     parse_overrides,
@@ -115,7 +116,7 @@ def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
         _pass_to_hydra(program.name, arguments)
         return
     if arguments.multirun:
-        jobs = expand_sweep(overrides) if _is_grid(arguments.overrides) else []
+        jobs = expand_sweep(overrides if _is_grid(arguments.overrides) else choices_of(overrides))
         for job in jobs:
             _typed(program, job, arguments.config_dir)
         from fundus_cli.sweep import run_sweep

@@ -131,7 +131,7 @@ class Trainer:
         checkpoint.load_weights(self.model, saved.model, saved.path)
         if self.average is not None:
             checkpoint.load_weights(self.average.model, saved.weights, saved.path)
-        self.optimizer.load_state_dict(saved.optimizer)
+        checkpoint.load_optimizer(self.optimizer, saved)
         self.progress = saved.progress
         # A threshold from train belongs to the end of a run; a longer one chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
