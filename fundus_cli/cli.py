@@ -17,14 +17,16 @@ from fundus_cli import __version__
 from fundus_cli.compose import (
     Command,
     check_overrides,
+    choices_of,
     compose_dict,
     expand_sweep,
     parse_overrides,
     to_typed,
 )
-from fundus_cli.errors import ConfigError, FundusError, SweepError
+from fundus_cli.errors import ConfigError, FundusError, Interrupted, SweepError
 from fundus_cli.help_page import help_page
 from fundus_cli.programs import PROGRAMS, Arguments, Program
+from fundus_cli.run.machine import trouble
 from fundus_cli.run.signals import StopRequest
 
 PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
@@ -46,15 +48,24 @@ def _main(program: Program) -> int:
     stop = StopRequest().install()
     try:
         _run(program, _read_arguments(arguments), stop)
-    except FundusError as error:
-        if debug:
-            traceback.print_exc()
-        with contextlib.suppress(OSError):
-            print(f"fundus-{program.name}: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         return 0
+    except (FundusError, Interrupted) as error:
+        return _told(program, error, debug)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (known := trouble(error)) is None:
+            raise
+        return _told(program, known, debug)
     return 0
+
+
+def _told(program: Program, error: FundusError | Interrupted, debug: bool) -> int:
+    """Print the line (with --debug the traceback too); returns the exit code."""
+    with contextlib.suppress(OSError):
+        if debug:
+            traceback.print_exc()
+        print(f"fundus-{program.name}: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _read_arguments(arguments: Sequence[str]) -> Arguments:
@@ -105,7 +116,7 @@ def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
         _pass_to_hydra(program.name, arguments)
         return
     if arguments.multirun:
-        jobs = expand_sweep(overrides) if _is_grid(arguments.overrides) else []
+        jobs = expand_sweep(overrides if _is_grid(arguments.overrides) else choices_of(overrides))
         for job in jobs:
             _typed(program, job, arguments.config_dir)
         from fundus_cli.sweep import run_sweep

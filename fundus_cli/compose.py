@@ -21,6 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fundus_cli.config import DataConfig, to_plain
 from fundus_cli.errors import ConfigError
@@ -33,6 +34,13 @@ HYDRA_KEYS = re.compile(
     r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|(sweeper|launcher)\..+)|hydra/(sweeper|launcher)"
 )
 """The keys of Hydra itself that may be set; others can name code, which a key should not do."""
+
+PLUGIN_MODULES = ("hydra._internal.core_plugins.", "hydra_plugins.")
+FIXED_HYDRA_KEYS = (
+    *("callbacks", "job_logging", "hydra_logging", "help", "hydra_help", "env", "output_subdir"),
+    *("job.chdir", "job.env_set", "job.env_copy", "job.config"),
+)
+"""Parts of Hydra's own config that can name code, set the environment or write elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +209,43 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
             config = compose(command.config_name, overrides=overrides, return_hydra_config=True)
             hydra_config = config.hydra
             OmegaConf.set_struct(config, False)
+            _refuse_code(hydra_config, command)
             OmegaConf.resolve(hydra_config.run)
-            _refuse_environment(OmegaConf.to_container(config, resolve=False))
             del config["hydra"]
             config.output = hydra_config.run.dir
             return config, hydra_config
+    except YAMLError as error:
+        raise ConfigError(f"{' '.join(str(error).split())}: not plain YAML") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
+
+
+def _refuse_code(hydra_config: DictConfig, command: Command) -> None:
+    """Raise ConfigError when Hydra's own part of the config would run what a file names."""
+    for plugin in ("sweeper", "launcher"):
+        target = str(hydra_config[plugin].get("_target_"))
+        if not target.startswith(PLUGIN_MODULES):
+            raise ConfigError(f"hydra.{plugin}._target_={target}: not one of Hydra's plugins")
+    if command.config_dir is None:
+        return
+    own = compose(command.config_name, return_hydra_config=True).hydra
+    for key in FIXED_HYDRA_KEYS:
+        if OmegaConf.select(hydra_config, key) != OmegaConf.select(own, key):
+            raise ConfigError(
+                f"--config-dir {command.config_dir}: sets hydra.{key}, which can run code; "
+                "a config folder chooses values only"
+            )
+
+
+def _no_environment(*names: object) -> typing.NoReturn:
+    raise ConfigError(
+        f"${{oc.env:{', '.join(map(str, names))}}}: resolvers that read the environment are not "
+        "open here"
+    )
+
+
+# Whatever the spelling of the interpolation, and in nested ones too.
+OmegaConf.register_new_resolver("oc.env", _no_environment, replace=True)
 
 
 def _leaves(plain: object, key: str = "") -> Iterator[tuple[str, object]]:
@@ -222,18 +260,10 @@ def _leaves(plain: object, key: str = "") -> Iterator[tuple[str, object]]:
         yield key, plain
 
 
-def _refuse_environment(plain: object) -> None:
-    for key, value in _leaves(plain):
-        # Hydra's own defaults may read it; only a program's keys end up in files.
-        if isinstance(value, str) and "${oc." in value and not key.startswith("hydra."):
-            raise ConfigError(
-                f"{key}={value}: resolvers that read the environment are not open here"
-            )
-
-
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    own = "ConfigError raised while resolving interpolation: "
+    return lines[0].removeprefix(own) if lines else type(error).__name__
 
 
 def to_typed(config: DictConfig | dict[str, Any], schema: type[Config]) -> Config:
@@ -302,6 +332,16 @@ def expand_sweep(overrides: Sequence[Override]) -> list[list[str]]:
     """The override list of every job of a grid sweep, in Hydra's order."""
     batches = BasicSweeper.split_arguments(list(overrides), None)
     return [list(job) for batch in batches for job in batch]
+
+
+def choices_of(overrides: Sequence[Override]) -> list[Override]:
+    """Without the sweeps that only their sweeper can expand: single values, choices of a group."""
+    return [
+        override
+        for override in overrides
+        if not override.is_sweep_override()
+        or (override.is_choice_sweep() and override.key_or_group in GROUPS)
+    ]
 
 
 def change_data(stored: DataConfig, overrides: Sequence[str]) -> DataConfig:

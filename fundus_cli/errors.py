@@ -58,8 +58,12 @@ class SweepError(FundusError):
     exit_code = 7
 
 
-class Interrupted(FundusError):  # noqa: N818 (what happened is no error)
-    """A signal asked to stop; everything up to the last optimizer step is saved."""
+class Interrupted(BaseException):
+    """A signal asked to stop; everything up to the last optimizer step is saved.
+
+    No Exception: it may be raised between any two instructions, and no `except Exception` of a
+    library may take it for a failure of its own.
+    """
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

@@ -50,8 +50,11 @@ def score(
     threshold: Threshold,
     *,
     shape_metrics: bool = True,
+    between: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on one split of a data set, or on `all` of it.
+
+    `between` is called after each photograph; what it raises ends the scoring.
 
     Raises:
         DataError: the split has no photographs, or other structures than the network.
@@ -76,13 +79,18 @@ def score(
         dtype=str(predictor.dtype).removeprefix("torch."),
     )
     with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
+
+        def scored() -> None:
+            bar.update()
+            between()
+
         return evaluate(
             lambda sample: [predictor.probability(sample)],
             samples,
             dataset.structures,
             [protocol],
             shape_metrics=shape_metrics,
-            progress=lambda: bar.update(),
+            progress=scored,
         )[0]
 
 

@@ -5,29 +5,22 @@ the same hydra.sweep.dir runs only what is missing, because each job is a run th
 """
 
 import json
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from fundus_cli.compose import quoted
+from fundus_cli.compose import Command, compose_dict, quoted
 from fundus_cli.errors import ConfigError
-from fundus_cli.run.files import write_csv, write_json
-from fundus_cli.run.folder import read_summary
+from fundus_cli.job import JOB_FILE, run_job
+from fundus_cli.run.files import write_csv
+from fundus_cli.run.folder import held, read_summary
 from fundus_cli.run.signals import StopRequest
-
-JOB_FILE = "job.json"
-REASON_LINES = 3
-STOPPED_CODES = {128 + s: s for s in (signal.SIGINT, signal.SIGTERM)}
 
 
 def run_sweep(
@@ -37,27 +30,30 @@ def run_sweep(
 
     Raises:
         Interrupted: a signal arrived; what is done is kept and listed.
+        RunFolderError: another sweep is at work in the folder.
         ConfigError: Hydra's sweeper refuses the overrides.
     """
     stop.defer()
+    sweep_dir = _sweep_folder(program, overrides, config_dir)
     folders: list[Path] = []
 
     def job(config: DictConfig) -> float | None:
-        if stop.signum is not None:
-            return None
         runtime = HydraConfig.get()
         folder = Path(runtime.runtime.output_dir)
         folders.append(folder)
         return run_job(program, folder, list(runtime.overrides.task), config_dir, stop)
 
     directory = ["--config-dir", str(config_dir)] if config_dir else []
-    arguments = [sys.argv[0], "--multirun", *directory, *overrides]
+    kept = [line for line in overrides if not line.startswith("hydra.sweep.dir=")]
+    folder_override = quoted("hydra.sweep.dir", str(sweep_dir))
+    arguments = [sys.argv[0], "--multirun", *directory, *kept, folder_override]
     before, sys.argv = sys.argv, arguments
     try:
         main = hydra.main(
             config_path="pkg://fundus_cli.configs", config_name=program, version_base="1.3"
         )
-        main(job)()
+        with held(str(sweep_dir), key="hydra.sweep.dir"):
+            main(job)()
     except HydraException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     finally:
@@ -65,7 +61,6 @@ def run_sweep(
     if not folders:
         return 0
     rows = [leaderboard_row(folder) for folder in folders]
-    sweep_dir = folders[0].parent
     write_csv(sweep_dir / "leaderboard.csv", rows)
     print(leaderboard_table(rows))
     print(f"sweep folder: {sweep_dir}")
@@ -76,80 +71,13 @@ def run_sweep(
     return sum(row["status"] != "done" for row in rows)
 
 
-def run_job(
-    program: str,
-    folder: Path,
-    overrides: list[str],
-    config_dir: Path | None,
-    stop: StopRequest,
-) -> float | None:
-    """One job in a process of its own; returns its score, or None when there is none."""
-    kept = [line for line in overrides if line.partition("=")[0] not in ("output", "resume")]
-    directory = ["--config-dir", str(config_dir)] if config_dir else []
-    again = ["resume=auto"] if program == "train" else []
-    command = [
-        *(sys.executable, "-m", "fundus_cli", program),
-        *(*directory, *kept, quoted("output", str(folder)), *again),
-    ]
-    started = time.monotonic()
-    print(f"[{folder.name}] {' '.join(overrides) or '(defaults)'}", flush=True)
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
-    ) as child:
-        last_words: list[str] = []
-        assert child.stderr is not None
-        listener = threading.Thread(target=_listen, args=(child.stderr, last_words), daemon=True)
-        listener.start()
-        code = _wait(child, stop)
-        listener.join(timeout=5)
-    summary = read_summary(folder) or {}
-    # A child may leave with 0 and without having finished; only its own word counts.
-    status = "done" if code == 0 and summary.get("status") == "done" else "failed"
-    if code in STOPPED_CODES:
-        status = "stopped"
-    reason = "" if status == "done" else _reason(code, last_words)
-    content = {
-        "overrides": overrides,
-        "status": status,
-        "exit_code": code,
-        "reason": reason,
-        "duration_s": round(time.monotonic() - started, 1),
-    }
-    write_json(folder / JOB_FILE, content)
-    score = summary.get("score")
-    return float(score) if isinstance(score, int | float) else None
-
-
-def _listen(stream: IO[str], last_words: list[str]) -> None:
-    for line in stream:
-        sys.stderr.write(line)
-        if line.strip():
-            last_words.append(line.strip())
-            del last_words[:-REASON_LINES]
-
-
-def _wait(child: subprocess.Popen[str], stop: StopRequest) -> int:
-    """Wait for a job, passing on a stop that came to us alone."""
-    told = False
-    while True:
-        try:
-            return child.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if stop.signum is not None and not told:
-                told = True
-                # The terminal sends Ctrl-C to both; a second one would end the job unsaved.
-                if stop.signum != signal.SIGINT:
-                    child.send_signal(stop.signum)
-
-
-def _reason(code: int, last_words: list[str]) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"killed by {name}{hint}"
-    if code == 0:
-        return "left without finishing"
-    return last_words[-1] if last_words else f"exit code {code}"
+def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | None) -> Path:
+    """Where the jobs will lie, known before the first one runs."""
+    own = tuple(line for line in overrides if line.startswith("hydra.sweep.dir="))
+    _, hydra_config = compose_dict(
+        Command(config_name=program, overrides=own, config_dir=config_dir)
+    )
+    return Path(str(hydra_config.sweep.dir))
 
 
 def leaderboard_row(folder: Path) -> dict[str, Any]:

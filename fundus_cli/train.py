@@ -10,9 +10,10 @@ from fundus_cli.data.dataset import Dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.curves import draw_curves
 from fundus_cli.run import checkpoint
-from fundus_cli.run.environment import describe
-from fundus_cli.run.files import write_json
+from fundus_cli.run.environment import changes, describe
+from fundus_cli.run.files import read_json, write_json
 from fundus_cli.run.folder import check_unused, held, holds_run, write_status
+from fundus_cli.run.machine import trouble
 from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoint
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.scoring import predictor_of, say_scores, score, write_scores
@@ -43,8 +44,9 @@ def _record_failure(folder: Path, error: BaseException, terminal: Terminal) -> N
     if not holds_run(folder):
         return
     status = "stopped" if isinstance(error, Interrupted) else "failed"
-    code = error.exit_code if isinstance(error, FundusError) else 1
-    reason = str(error) or type(error).__name__
+    known = error if isinstance(error, FundusError | Interrupted) else trouble(error)
+    code = known.exit_code if known else 1
+    reason = str(known or error) or type(error).__name__
     try:
         write_status(folder, status, exit_code=code, reason=reason)
     except FundusError:
@@ -62,6 +64,8 @@ def _train_in(
         trainer.restore(saved)
     write_json(folder / "config.json", to_plain(config))
     environment = describe(trainer.device, str(trainer.dtype).removeprefix("torch."))
+    if saved:
+        notes += changes(read_json(folder / "environment.json"), environment)
     write_json(folder / "environment.json", environment)
     write_json(folder / "splits.json", split_ids(dataset))
     write_status(folder, "running")
@@ -69,9 +73,13 @@ def _train_in(
         terminal.say(line)
     stop.defer()
     name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
-    trainer.fit(
-        lambda: draw_curves(trainer.progress.rows, folder / "curves.png", name),
-    )
+
+    def draw() -> None:
+        draw_curves(trainer.progress.rows, folder / "curves.png", name)
+
+    if trainer.progress.rows:
+        draw()
+    trainer.fit(draw)
     terminal.close_bar()
     summary = _finish(folder, config, dataset, trainer, stop, terminal)
     summary["duration_s"] = round(time.monotonic() - started, 1)
@@ -133,8 +141,15 @@ def _finish(
         terminal.say("no test and no val photographs: nothing to score")
         return summary
     predictor = predictor_of(saved, trainer.device)
-    evaluation = score(saved, predictor, dataset, config.data.name, split, saved.threshold)
-    stop.raise_if_asked("training is complete; the same command with resume=auto scores it")
+
+    def obey() -> None:
+        stop.raise_if_asked(
+            "training is complete; the same command with "
+            f"output={config.output} and resume=auto scores it"
+        )
+
+    obey()
+    evaluation = score(saved, predictor, dataset, config.data.name, split, saved.threshold, obey)
     write_scores(
         folder, evaluation, predictor, dataset, config.overlays, config.data.max_megapixels
     )

@@ -119,8 +119,11 @@ class DataConfig:
     max_megapixels: float
     """Photographs with more pixels are refused before they are decoded."""
     demo: DemoConfig | None
+    timeout_s: float = 300.0
+    """Seconds that reading one photograph and its masks may take before the command gives up."""
 
     def __post_init__(self) -> None:
+        require(self.timeout_s > 0, "data.timeout_s", self.timeout_s, "above 0")
         require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
         require(self.folds is None or self.folds >= 2, "data.folds", self.folds, "null or 2 and up")
         require(

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.data.copies import alike_across_splits, equal_across_splits
 from fundus_cli.data.demo import DRAWING, write_demo
-from fundus_cli.data.samples import Sample, UnusableFile, read_sample
+from fundus_cli.data.reading import read_samples
+from fundus_cli.data.samples import Sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
-from fundus_cli.errors import ConfigError, DataError, Problems
+from fundus_cli.errors import ConfigError, DataError, Problems, list_names
 
 SPLITS = ("train", "val", "test")
 
@@ -137,41 +137,26 @@ def _read_all(
     root: Path,
     progress: Callable[[int], None],
 ) -> tuple[dict[str, list[Sample]], Problems]:
-    """Decode on a thread per core: Pillow frees the interpreter while it decodes."""
     jobs = [(split, f) for split, of_split in files.items() for f in of_split]
-
-    def read(job: tuple[str, SampleFiles]) -> Sample | UnusableFile:
-        try:
-            return read_sample(job[1], config, root)
-        except UnusableFile as error:
-            return error
-
     samples: dict[str, list[Sample]] = {split: [] for split in files}
     problems = Problems()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for (split, _), result in zip(jobs, pool.map(read, jobs), strict=True):
-            progress(len(jobs))
-            if isinstance(result, Sample):
-                samples[split].append(result)
-            else:
-                found = f" [{result.found}]" if result.found else ""
-                problems.add(result.kind, result.path.relative_to(root).as_posix() + found)
+    results = read_samples([f for _, f in jobs], config, root, progress)
+    for (split, _), result in zip(jobs, results, strict=True):
+        if isinstance(result, Sample):
+            samples[split].append(result)
+        else:
+            found = f" [{result.found}]" if result.found else ""
+            problems.add(result.kind, result.path.relative_to(root).as_posix() + found)
     return samples, problems
 
 
 def _refuse_copies(samples: dict[str, list[Sample]]) -> None:
     """Raise DataError when one photograph stands in two splits under any name."""
-    places = defaultdict(list)
-    for split, of_split in samples.items():
-        for sample in of_split:
-            places[sample.pixel_hash].append((split, sample.files.image.name))
     problems = Problems()
-    for found in places.values():
-        if len({split for split, _ in found}) > 1:
-            problems.add(
-                "the same photograph in two splits, so a score would mean nothing; remove one",
-                " = ".join(f"{split}/{name}" for split, name in found),
-            )
+    for names in equal_across_splits(samples):
+        problems.add(
+            "the same photograph in two splits, so a score would mean nothing; remove one", names
+        )
     problems.raise_if_any("data: leakage between splits")
 
 
@@ -192,11 +177,17 @@ def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> l
 
 
 def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
+    alike = alike_across_splits(samples)
+    warnings = [f"warning: one picture in two splits? {list_names(alike)}"] if alike else []
     if config.person is None:
-        return []
+        return warnings
     splits_by_person = defaultdict(set)
     for split, of_split in samples.items():
         for sample in of_split:
             splits_by_person[person_of(sample.id, config.person)].add(split)
     shared = sorted(name for name, splits in splits_by_person.items() if len(splits) > 1)
-    return [f"photographs of one person in several splits: {', '.join(shared)}"] if shared else []
+    if shared:
+        warnings.append(
+            f"warning: photographs of one person in several splits: {list_names(shared)}"
+        )
+    return warnings

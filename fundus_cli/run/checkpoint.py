@@ -42,6 +42,7 @@ class Progress:
         seconds: time spent on the epoch's optimizer steps so far.
         timings: seconds and rate of each finished epoch; apart from `rows`, which are the same
             for a run that was interrupted.
+        one_colour_epochs: epochs in a row whose predictions were all black or all white.
     """
 
     epoch: int = 0
@@ -53,6 +54,7 @@ class Progress:
     best_epoch: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
+    one_colour_epochs: int = 0
     timings: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -121,6 +123,8 @@ def load(path: Path) -> Checkpoint:
         raise ConfigError(f"checkpoint={path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise DataError(f"{path}: is compressed, which fundus-train never does")
             damaged = archive.testzip()
         if damaged is not None:
             raise DataError(f"{path}: checksum of {damaged} is wrong; the file is damaged")
@@ -148,14 +152,43 @@ def _checked(content: Any, path: Path) -> Checkpoint:
         raise ValueError(f"threshold {threshold.value}")
     return Checkpoint(
         config=from_plain(content["config"], TrainConfig),
-        model=dict(content["model"]),
-        averaged=None if content["averaged"] is None else dict(content["averaged"]),
+        model=_weights(content["model"]),
+        averaged=None if content["averaged"] is None else _weights(content["averaged"]),
         optimizer=dict(content["optimizer"]),
-        progress=Progress(**content["progress"]),
+        progress=_progress(content["progress"]),
         threshold=threshold,
-        manifest=dict(content["manifest"]),
+        manifest={
+            str(split): {str(name): str(digest) for name, digest in files.items()}
+            for split, files in content["manifest"].items()
+        },
         path=path,
     )
+
+
+def _weights(content: Any) -> dict[str, Tensor]:
+    """Named tensors of finite numbers.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a number that is not finite, with which nothing can be predicted.
+    """
+    for name, tensor in content.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"weight {name} is no tensor")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"weight {name} is not finite")
+    return dict(content)
+
+
+def _progress(content: Any) -> Progress:
+    """Counters that are counters, and the rows of the log."""
+    progress = Progress(**content)
+    for name in ("epoch", "batch", "step", "num_seen"):
+        if type(getattr(progress, name)) is not int or getattr(progress, name) < 0:
+            raise ValueError(f"{name} {getattr(progress, name)}")
+    if not all(isinstance(row, dict) for row in progress.rows):
+        raise TypeError("a row of the log is no mapping")
+    return progress
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -175,3 +208,15 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -
                 f"the network wants {tuple(expected[name].shape)}"
             )
     model.load_state_dict(state)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
+    """Give an optimizer the state that it had.
+
+    Raises:
+        DataError: the state belongs to another optimizer or network.
+    """
+    try:
+        optimizer.load_state_dict(saved.optimizer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{saved.path}: the optimizer's state does not fit ({error})") from error

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -30,6 +31,30 @@ def describe(device: torch.device, precision: str) -> dict[str, object]:
         "precision": precision,
         "arguments": sys.argv[1:],
     }
+
+
+BITS_DEPEND_ON = (
+    *("fundus_cli", "packages.torch", "packages.numpy", "packages.pillow"),
+    *("system", "processor", "cpu_capability", "threads", "device", "gpu", "precision"),
+)
+"""What two runs must have in common for equal bits; cores count only through threads."""
+
+
+def changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """A warning per difference between two descriptions that may change the last bits."""
+    return [
+        f"warning: {key} was {_at(before, key)} and is {_at(now, key)}; from here on the bits may "
+        "differ from those of a run that was never interrupted"
+        for key in BITS_DEPEND_ON
+        if _at(before, key) != _at(now, key)
+    ]
+
+
+def _at(description: Mapping[str, object], key: str) -> object:
+    value: object = description
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _version(package: str) -> str | None:

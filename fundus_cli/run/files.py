@@ -92,6 +92,15 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, lambda file: file.write((text + "\n").encode()))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty when the file is missing, damaged or holds no mapping."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A header and a row per mapping; columns in the order in which they first appear."""
     columns = list(dict.fromkeys(key for row in rows for key in row))

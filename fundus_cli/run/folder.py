@@ -1,7 +1,6 @@
 """The run folder: made once, held by one process, never overwritten."""
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -9,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fundus_cli.config import TrainConfig
-from fundus_cli.errors import RunFolderError
-from fundus_cli.run.files import machine_error, remove_stale_temporaries, write_json
+from fundus_cli.errors import MachineError, RunFolderError
+from fundus_cli.run.files import machine_error, read_json, remove_stale_temporaries, write_json
 
 LOCK_NAME = ".lock"
 RUN_FILES = ("config.json", "last.pt", "best.pt", "log.csv", "summary.json")
@@ -55,8 +54,8 @@ def check_unused(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def held(output: str, overwrite: bool = False) -> Iterator[Path]:
-    """The run folder, locked for this process until the block ends.
+def held(output: str, overwrite: bool = False, key: str = "output") -> Iterator[Path]:
+    """The run folder (or what `key` names), locked for this process until the block ends.
 
     The lock is the operating system's and dies with the process, so a stale one is no obstacle.
 
@@ -67,12 +66,12 @@ def held(output: str, overwrite: bool = False) -> Iterator[Path]:
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
+        lock = _lock(folder, key)
         if overwrite and holds_run(folder):
             os.close(lock)
             folder.rename(_aside(folder))
             folder.mkdir()
-            lock = _lock(folder)
+            lock = _lock(folder, key)
     except OSError as error:
         raise machine_error(folder, error) from error
     try:
@@ -92,17 +91,23 @@ def _aside(folder: Path) -> Path:
     raise RunFolderError(f"output={folder}: too many earlier runs beside it")
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, key: str) -> int:
     path = folder / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock_exclusively(descriptor)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         holder = path.read_text(errors="replace").strip() or "another process"
         os.close(descriptor)
         raise RunFolderError(
-            f"output={folder}: in use by {holder}; wait for it or choose another output=..."
+            f"{key}={folder}: in use by {holder}; wait for it or choose another {key}=..."
         ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise MachineError(
+            f"{path}: this file system cannot lock files ({error.strerror}); choose a folder on "
+            f"another drive with {key}=..."
+        ) from error
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
     return descriptor
@@ -121,11 +126,7 @@ def _lock_exclusively(descriptor: int) -> None:
 
 def read_summary(folder: Path) -> dict[str, object] | None:
     """What summary.json says, or None without a whole one."""
-    try:
-        content = json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+    return read_json(folder / "summary.json") or None
 
 
 def write_status(folder: Path, status: str, **more: object) -> None:

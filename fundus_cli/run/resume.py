@@ -28,10 +28,11 @@ MAY_CHANGE = (
     "augment",
     "data.root",
     "data.allow_change",
+    "data.timeout_s",
 )
 """Keys that a resumed run may be given anew; they take effect from the next step on."""
 
-UNTOLD = ("output", "resume", "overwrite", "data.root", "data.allow_change")
+UNTOLD = ("output", "resume", "overwrite", "data.root", "data.allow_change", "data.timeout_s")
 """Keys whose change is no news to the person who typed it."""
 
 
@@ -121,10 +122,12 @@ def newest_checkpoint(folder: Path, say: Callable[[str], object]) -> Any:
     """
     from fundus_cli.run import checkpoint
 
-    reasons = []
+    reasons: list[tuple[Path | None, str]] = []
     for name in ("last.pt", "previous.pt"):
         path = folder / name
         if not path.exists():
+            if name == "last.pt" and (folder / "previous.pt").exists():
+                reasons.append((None, f"{path}: is missing"))
             continue
         try:
             saved = checkpoint.load(path)
@@ -132,8 +135,8 @@ def newest_checkpoint(folder: Path, say: Callable[[str], object]) -> Any:
             reasons.append((path, str(error)))
             continue
         for bad, reason in reasons:
-            kept = _move_aside(bad)
-            say(f"{reason}; kept as {kept.name}, going on from {name}")
+            kept = f"; kept as {_move_aside(bad).name}" if bad else ""
+            say(f"warning: {reason}{kept}; going on from {name}")
         return saved
     if reasons:
         raise MachineError(

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from types import FrameType
 
 from fundus_cli.errors import Interrupted
@@ -10,6 +11,10 @@ from fundus_cli.errors import Interrupted
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
+
+SAME_STOP_S = 1.0
+"""Signals that follow the first within this time are its echo: a service manager tells every
+process of a job, and a sweep passes on to its job what it was told itself."""
 
 
 class StopRequest:
@@ -23,6 +28,7 @@ class StopRequest:
         self.signum: int | None = None
         self.save_now = False
         self._deferred = False
+        self._asked_at = 0.0
 
     def install(self) -> "StopRequest":
         """Take over the signals; call from the main thread, before torch is imported."""
@@ -43,13 +49,17 @@ class StopRequest:
             raise Interrupted(f"{signal.Signals(self.signum).name}: {message}", self.signum)
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
-        if not self._deferred:
-            self._deferred = True
-            raise Interrupted(f"{signal.Signals(signum).name}: stopped, nothing to save", signum)
         if self.signum is not None:
-            sys.stderr.flush()
-            os._exit(128 + signum)
-        self.signum = signum
+            if time.monotonic() - self._asked_at > SAME_STOP_S:
+                sys.stderr.flush()
+                os._exit(128 + signum)
+            return
+        self.signum, self._asked_at = signum, time.monotonic()
+        if not self._deferred:
+            name = signal.Signals(signum).name
+            raise Interrupted(
+                f"{name}: stopped, nothing to save; the same command begins again", signum
+            )
 
     def _on_save(self, signum: int, frame: FrameType | None) -> None:
         self.save_now = True

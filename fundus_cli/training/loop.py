@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from fundus_cli.model.wnet import WNet
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.files import link_whole, write_csv
+from fundus_cli.run.machine import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime import autocast, choose_device, choose_precision
 from fundus_cli.training.averaging import WeightAverage
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 from fundus_cli.training.validation import DEFAULT_THRESHOLD, histogram_of, mean_loss, validate
+from fundus_cli.training.watch import PredictionWatch
 
 MAX_THRESHOLD_PHOTOGRAPHS = 64
 """So many training photographs, spread evenly, are enough to choose a threshold."""
@@ -50,11 +52,16 @@ MIN_SHARE = 1e-3
 """A structure rarer than this starts as if it were this frequent."""
 
 
-def log_odds(samples: Sequence[Sample]) -> Tensor:
-    """(S,) log-odds of each structure among the pixels inside the field of view."""
+def shares(samples: Sequence[Sample]) -> np.ndarray:
+    """(S,) share of the field of view that each structure covers."""
     inside = sum(int(s.fov_mask.sum()) for s in samples)
     covered = sum(s.target[:, s.fov_mask].sum(axis=1, dtype=np.float64) / 255 for s in samples)
-    share = np.clip(covered / inside, MIN_SHARE, 1 - MIN_SHARE)
+    return np.asarray(covered / inside)
+
+
+def log_odds(samples: Sequence[Sample]) -> Tensor:
+    """(S,) log-odds of each structure among the pixels inside the field of view."""
+    share = np.clip(shares(samples), MIN_SHARE, 1 - MIN_SHARE)
     return torch.from_numpy(np.log(share / (1 - share))).float()
 
 
@@ -100,6 +107,7 @@ class Trainer:
         decay = config.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
         self.loss = build_loss(config.loss)
+        self.watch = PredictionWatch(config, shares(dataset.samples["train"]).tolist())
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
         self.sampler = TrainingSampler(
             dataset.samples["train"], config.data, config.augment, config.seed, self.device
@@ -123,11 +131,14 @@ class Trainer:
         checkpoint.load_weights(self.model, saved.model, saved.path)
         if self.average is not None:
             checkpoint.load_weights(self.average.model, saved.weights, saved.path)
-        self.optimizer.load_state_dict(saved.optimizer)
+        checkpoint.load_optimizer(self.optimizer, saved)
         self.progress = saved.progress
         # A threshold from train belongs to the end of a run; a longer one chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
+        # The run may have been killed between its checkpoint and the files that follow from it.
+        if self.progress.rows:
+            self._write_followers(saved.path)
 
     def fit(self, after_epoch: Callable[[], object]) -> None:
         """Train to the last epoch, leaving last.pt, best.pt, log.csv and timing.csv after each."""
@@ -170,7 +181,7 @@ class Trainer:
             loss = self._loss(batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             raise _memory_error(error, batch) from error
         value = float(loss.detach())
         norm = gradient_norm(self.model)
@@ -195,14 +206,22 @@ class Trainer:
         """Test loss, validation, log row, checkpoints."""
         progress = self.progress
         started = time.monotonic()
+        self.watch.begin_epoch()
+        watched = self.watch.watched(self.loss)
+        val, test = (self.dataset.samples.get(split, []) for split in ("val", "test"))
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,
-            "test_loss": mean_loss(self.predictor, self.loss, self.dataset.samples.get("test", [])),
+            "test_loss": mean_loss(
+                self.predictor, self.loss if val else watched, self._one_by_one(test)
+            ),
         }
-        if val := self.dataset.samples.get("val"):
+        if not val and not test:
+            # Nothing else looks at the network: a photograph that it was trained on will do.
+            mean_loss(self.predictor, watched, self._one_by_one(self.dataset.samples["train"][:1]))
+        if val:
             chosen = None if self.config.threshold == "auto" else self.threshold.value
-            scores = validate(self.predictor, self.loss, val, chosen)
+            scores = validate(self.predictor, watched, self._one_by_one(val), chosen)
             if chosen is None:
                 self.threshold = Threshold(scores.threshold, "val")
             row |= scores.row()
@@ -216,16 +235,31 @@ class Trainer:
         if improved:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
         row["lr"] = self.optimizer.param_groups[0]["lr"]
+        progress.one_colour_epochs, warnings = self.watch.end_epoch(
+            self.threshold.value, progress.one_colour_epochs, row["lr"]
+        )
         progress.rows.append(row)
         progress.timings.append(self._timing(epoch, time.monotonic() - started))
         progress.epoch, progress.batch = epoch + 1, 0
         progress.loss_sum, progress.num_seen, progress.seconds = 0.0, 0, 0.0
         self.save()
-        if improved:
-            link_whole(self.folder / "last.pt", self.folder / "best.pt")
+        self._write_followers(self.folder / "last.pt")
+        for line in (self.epoch_line(row), *warnings):
+            self.console.say(line)
+
+    def _write_followers(self, newest: Path) -> None:
+        """best.pt, log.csv and timing.csv, which follow from the newest checkpoint."""
+        progress = self.progress
+        if progress.best_epoch == progress.epoch and progress.batch == 0:
+            link_whole(newest, self.folder / "best.pt")
         write_csv(self.folder / "log.csv", progress.rows)
         write_csv(self.folder / "timing.csv", progress.timings)
-        self.console.say(self.epoch_line(row))
+
+    def _one_by_one(self, samples: Sequence[Sample]) -> Iterator[Sample]:
+        """The photographs, with a look at the signals before each."""
+        for sample in samples:
+            self._obey_signals()
+            yield sample
 
     def _timing(self, epoch: int, eval_seconds: float) -> dict[str, float]:
         """A row of timing.csv: seconds of the steps, patches per second, seconds of evaluation."""
@@ -248,7 +282,8 @@ class Trainer:
     def _choose_threshold_on_train(self) -> None:
         samples = self.dataset.samples["train"]
         every = math.ceil(len(samples) / MAX_THRESHOLD_PHOTOGRAPHS)
-        best, _ = histogram_of(self.predictor, samples[::every]).best_dice_threshold()
+        spread = self._one_by_one(samples[::every])
+        best, _ = histogram_of(self.predictor, spread).best_dice_threshold()
         if math.isfinite(best):
             self.threshold = Threshold(best, "train")
 
@@ -270,7 +305,16 @@ class Trainer:
             )
 
     def save(self) -> None:
-        """Write last.pt, keeping the one before it as previous.pt."""
+        """Write last.pt, keeping the one before it as previous.pt.
+
+        Raises:
+            DivergedError: the last update was too large to be held; what was saved before stays.
+        """
+        if not is_finite(self.model):
+            raise DivergedError(
+                f"step {self.progress.step}: the update left weights that are not finite, so they "
+                f"are not saved; lower optimizer.lr ({self.config.optimizer.lr})"
+            )
         last = self.folder / "last.pt"
         if last.exists():
             link_whole(last, self.folder / "previous.pt")
@@ -287,6 +331,11 @@ class Trainer:
         self._saved_at = time.monotonic()
 
 
+def is_finite(model: nn.Module) -> bool:
+    """Whether every weight and every running mean and variance is a finite number."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+
+
 def gradient_norm(model: nn.Module) -> float:
     """Euclidean norm of all gradients."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -294,11 +343,7 @@ def gradient_norm(model: nn.Module) -> float:
 
 
 def _memory_error(error: BaseException, batch: Batch) -> BaseException:
-    text = str(error).lower()
-    is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "can't allocate memory" in text or "out of memory" in text or "not enough memory" in text
-    )
-    if not is_memory:
+    if not is_out_of_memory(error):
         return error
     height, width = batch.image.shape[2:]
     return MachineError(

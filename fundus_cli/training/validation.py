@@ -1,7 +1,7 @@
 """What an epoch is told about photographs that it did not train on: losses, Dice, the threshold."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ class Validation:
 
 
 def validate(
-    predictor: Predictor, loss: Loss, samples: Sequence[Sample], threshold: float | None
+    predictor: Predictor, loss: Loss, samples: Iterable[Sample], threshold: float | None
 ) -> Validation:
     """Score photographs with their masks; without a threshold the one with the best Dice is taken.
 
@@ -64,7 +64,7 @@ def validate(
     )
 
 
-def histogram_of(predictor: Predictor, samples: Sequence[Sample]) -> ProbabilityHistogram:
+def histogram_of(predictor: Predictor, samples: Iterable[Sample]) -> ProbabilityHistogram:
     """All pixels inside the field of view by their probability, structures pooled."""
     histogram = ProbabilityHistogram()
     for sample in samples:
@@ -73,7 +73,7 @@ def histogram_of(predictor: Predictor, samples: Sequence[Sample]) -> Probability
     return histogram
 
 
-def mean_loss(predictor: Predictor, loss: Loss, samples: Sequence[Sample]) -> float:
+def mean_loss(predictor: Predictor, loss: Loss, samples: Iterable[Sample]) -> float:
     """Mean over photographs of the loss at working resolution; NaN without any."""
     losses = [_value(loss, *predictor.logits(sample)) for sample in samples]
     return sum(losses) / len(losses) if losses else math.nan

@@ -1,0 +1,83 @@
+"""Photographs that are the same picture: byte for byte, re-encoded, or scaled."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from fundus_cli.data.samples import Sample
+
+SIGNATURE_PX = 64
+"""Side of the thumbnail that is compared: enough for large vessels, too few for marks of JPEG."""
+BACKGROUND_PX = 4.0
+"""Deviation, in thumbnail pixels, of the blur that is taken off: what is left is disc and vessels,
+without the bright field that all photographs share."""
+SAME_PICTURE = 0.8
+"""Correlation from which two photographs are one picture; see docs/reliability.md for the gap
+that it stands in."""
+
+
+def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
+    """What a photograph looks like, as a unit vector of SIGNATURE_PX**2; all 0 without contrast.
+
+    The dot product of two signatures is the correlation of the two pictures' fine contrast inside
+    the field of view. The field of view is cut out and scaled to one size, so that neither the
+    number of pixels nor the width of the black surround matters.
+
+    Args:
+        image: (3, H, W) uint8.
+        fov_mask: (H, W) bool, True somewhere.
+    """
+    rows, columns = np.nonzero(fov_mask.any(axis=1))[0], np.nonzero(fov_mask.any(axis=0))[0]
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    inside = _thumbnail(fov_mask[box].astype(np.uint8) * np.uint8(255)) >= 128
+    green = _thumbnail(image[1][box])
+    share = gaussian_filter(inside.astype(np.float32), BACKGROUND_PX)
+    background = gaussian_filter(green * inside, BACKGROUND_PX) / np.maximum(share, 1e-3)
+    detail = ((green - background) * inside).ravel()
+    length = float(np.linalg.norm(detail))
+    unit: NDArray[np.float32] = (detail / max(length, 1e-12)).astype(np.float32)
+    return unit
+
+
+def _thumbnail(plane: np.ndarray) -> NDArray[np.float32]:
+    size = (SIGNATURE_PX, SIGNATURE_PX)
+    small = Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32)
+
+
+def equal_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
+    """`train/a.png = test/b.png` for every picture whose pixels stand in two splits."""
+    places = defaultdict(list)
+    for split, of_split in samples.items():
+        for sample in of_split:
+            places[sample.pixel_hash].append((split, sample.files.image.name))
+    return [
+        " = ".join(f"{split}/{name}" for split, name in found)
+        for found in places.values()
+        if len({split for split, _ in found}) > 1
+    ]
+
+
+def alike_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
+    """`train/a.png ~ test/b.jpg (correlation 0.99)` for pictures that look the same."""
+    splits = [(split, of_split) for split, of_split in samples.items() if of_split]
+    signatures = [_signatures(of_split) for _, of_split in splits]
+    found = []
+    for later in range(1, len(splits)):
+        for earlier in range(later):
+            (one, ones), (other, others) = splits[earlier], splits[later]
+            correlation = signatures[earlier] @ signatures[later].T
+            found += [
+                f"{one}/{ones[i].files.image.name} ~ {other}/{others[j].files.image.name} "
+                f"(correlation {correlation[i, j]:.2f})"
+                for i, j in zip(*np.nonzero(correlation >= SAME_PICTURE), strict=True)
+            ]
+    return found
+
+
+def _signatures(samples: Sequence[Sample]) -> NDArray[np.float32]:
+    return np.stack([signature(sample.image, sample.fov_mask) for sample in samples])

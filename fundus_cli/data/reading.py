@@ -1,0 +1,97 @@
+"""Photographs read on several threads, of which one that hangs ends the command in a line."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from fundus_cli.config import DataConfig
+from fundus_cli.data.samples import Sample, UnusableFile, read_sample
+from fundus_cli.data.templates import SampleFiles
+from fundus_cli.errors import MachineError
+
+MAX_THREADS = 8
+LOOK_EVERY_S = 0.2
+
+Result = Sample | UnusableFile | BaseException
+
+
+def read_samples(
+    files: Sequence[SampleFiles],
+    config: DataConfig,
+    root: Path,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Sample | UnusableFile]:
+    """Decode and check every photograph, in the order of `files`.
+
+    A thread per core: Pillow frees the interpreter while it decodes. They are threads that the
+    program does not wait for when it ends, because a read from a network drive that has gone away
+    may never return.
+
+    Raises:
+        MachineError: a photograph took longer than data.timeout_s.
+    """
+    results: dict[int, Sample | UnusableFile] = {}
+    reader = _Reader(files, config, root)
+    try:
+        for number, result in reader.results():
+            if isinstance(result, BaseException) and not isinstance(result, UnusableFile):
+                raise result
+            results[number] = result
+            progress(len(files))
+    finally:
+        reader.stopped.set()
+    return [results[number] for number in range(len(files))]
+
+
+class _Reader:
+    """Threads that take the next photograph, and what they are busy with."""
+
+    def __init__(self, files: Sequence[SampleFiles], config: DataConfig, root: Path) -> None:
+        self.files, self.config, self.root = files, config, root
+        self.stopped = threading.Event()
+        self.waiting = iter(range(len(files)))
+        self.lock = threading.Lock()
+        self.begun_at: dict[int, float] = {}
+        self.done: queue.SimpleQueue[tuple[int, Result]] = queue.SimpleQueue()
+
+    def results(self) -> Iterator[tuple[int, Result]]:
+        """(number of the photograph, what came of it), as they come."""
+        for _ in range(min(MAX_THREADS, os.cpu_count() or 1, len(self.files))):
+            threading.Thread(target=self._work, daemon=True).start()
+        for _ in self.files:
+            while True:
+                try:
+                    yield self.done.get(timeout=LOOK_EVERY_S)
+                    break
+                except queue.Empty:
+                    self._refuse_to_wait_for_ever()
+
+    def _work(self) -> None:
+        while not self.stopped.is_set():
+            with self.lock:
+                number = next(self.waiting, None)
+                if number is None:
+                    return
+                self.begun_at[number] = time.monotonic()
+            result: Result
+            try:
+                result = read_sample(self.files[number], self.config, self.root)
+            except BaseException as error:
+                result = error
+            with self.lock:
+                del self.begun_at[number]
+            self.done.put((number, result))
+
+    def _refuse_to_wait_for_ever(self) -> None:
+        limit = self.config.timeout_s
+        with self.lock:
+            stuck = [n for n, at in self.begun_at.items() if time.monotonic() - at > limit]
+        if stuck:
+            names = ", ".join(str(self.files[n].image.relative_to(self.root)) for n in stuck)
+            raise MachineError(
+                f"data.root={self.root}: reading {names} has taken more than {limit:g} s; is the "
+                "drive still there? data.timeout_s waits longer"
+            )
