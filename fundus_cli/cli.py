@@ -23,6 +23,7 @@ from fundus_cli.compose import (
     parse_overrides,
     to_typed,
 )
+from fundus_cli.config import TrainConfig
 from fundus_cli.errors import ConfigError, FundusError, Interrupted, SweepError
 from fundus_cli.help_page import help_page
 from fundus_cli.programs import PROGRAMS, Arguments, Program
@@ -40,6 +41,7 @@ def main(name: str) -> int:
 
 train_main = partial(main, "train")
 eval_main = partial(main, "eval")
+report_main = partial(main, "report")
 
 
 def _main(program: Program) -> int:
@@ -116,9 +118,11 @@ def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
         _pass_to_hydra(program.name, arguments)
         return
     if arguments.multirun:
-        jobs = expand_sweep(overrides if _is_grid(arguments.overrides) else choices_of(overrides))
-        for job in jobs:
-            _typed(program, job, arguments.config_dir)
+        is_search = not _is_grid(arguments.overrides)
+        for job in expand_sweep(choices_of(overrides) if is_search else overrides):
+            config = _typed(program, job, arguments.config_dir)
+            if is_search and isinstance(config, TrainConfig):
+                _check_has_score(config)
         from fundus_cli.sweep import run_sweep
 
         failed = run_sweep(program.name, arguments.overrides, arguments.config_dir, stop)
@@ -130,6 +134,14 @@ def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
 
 def _is_grid(overrides: Sequence[str]) -> bool:
     return not any(line.startswith("hydra/sweeper=") for line in overrides)
+
+
+def _check_has_score(config: TrainConfig) -> None:
+    if not (config.data.val_fraction or config.data.folds):
+        raise ConfigError(
+            "hydra/sweeper: a search chooses by the validation Dice, and nothing is held out; "
+            "add data.val_fraction=0.2"
+        )
 
 
 def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) -> Any:

@@ -31,7 +31,8 @@ Config = TypeVar("Config")
 CONFIG_MODULE = "fundus_cli.configs"
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment")
 HYDRA_KEYS = re.compile(
-    r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|(sweeper|launcher)\..+)|hydra/(sweeper|launcher)"
+    r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|sweeper\.(?!custom_search_space).+"
+    r"|launcher\..+)|hydra/(sweeper|launcher)"
 )
 """The keys of Hydra itself that may be set; others can name code, which a key should not do."""
 

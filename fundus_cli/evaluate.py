@@ -1,5 +1,6 @@
 """fundus-eval behind the door: a checkpoint and photographs in, scores and overlays out."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,12 @@ from fundus_cli.compose import change_data
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
 from fundus_cli.evaluation.evaluate import Evaluation
+from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint, Threshold
 from fundus_cli.run.environment import describe
 from fundus_cli.run.files import write_json
-from fundus_cli.run.folder import held
+from fundus_cli.run.folder import held, write_status
 from fundus_cli.runtime import choose_device
 from fundus_cli.scoring import predictor_of, say_scores, score, split_samples, write_scores
 from fundus_cli.terminal import Terminal
@@ -50,6 +52,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
     Raises:
         FundusError: the checkpoint or the photographs cannot be used.
     """
+    started = time.monotonic()
     saved = checkpoint.load(checkpoint_path(config.checkpoint))
     data = data_config(config, data_overrides, saved.config.data)
     device = choose_device(config.device)
@@ -71,7 +74,10 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
         write_json(folder / "environment.json", describe(device, dtype))
         write_scores(folder, evaluation, predictor, dataset, config.overlays, data.max_megapixels)
         say_scores(evaluation, terminal.say)
+        duration_s = round(time.monotonic() - started, 1)
+        write_status(folder, "done", scored_split=split, duration_s=duration_s)
         terminal.say(f"evaluation folder: {folder}")
+        make_report(folder, terminal)
     return evaluation
 
 

@@ -26,6 +26,13 @@ fundus-eval scores a checkpoint on photographs with masks.
   fundus-eval checkpoint=outputs/train/mine split=val          on the validation photographs
   fundus-eval checkpoint=... data=stare data.root=path/to/STARE    on another data set
 """,
+    "report": """\
+fundus-report makes a page of a run, or of several, from the files in their folders.
+
+  fundus-report path=outputs/train/mine        report.html of a run, a running one too
+  fundus-report path=outputs/sweeps/<stamp>    leaderboard.html of a sweep or a folder of runs
+  fundus-report 'path=[outputs/train/a,outputs/train/b]'    the two compared, with a test
+""",
 }
 
 FLAGS = """\

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from fundus_cli.compose import quoted
+from fundus_cli.report.run_files import JOB_FILE
 from fundus_cli.run.files import write_json
 from fundus_cli.run.folder import read_summary
 from fundus_cli.run.signals import STOP_SIGNALS, StopRequest
 
-JOB_FILE = "job.json"
 JOB_LOG = "job.log"
 REASON_LINES = 3
 STOPPED_CODES = {128 + s for s in STOP_SIGNALS}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.config import EvalConfig, TrainConfig
+from fundus_cli.config import EvalConfig, ReportConfig, TrainConfig
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -52,6 +52,9 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
         if finished(config):
             terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
             return
+        from fundus_cli.tracking import check_tracker
+
+        check_tracker(config)
         from fundus_cli.data.dataset import load_dataset
 
         dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
@@ -71,6 +74,14 @@ def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> No
         evaluate(config, arguments.overrides, terminal)
 
 
+def _run_report(config: ReportConfig, arguments: Arguments, stop: StopRequest) -> None:
+    from fundus_cli.reporting import report
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        report(config, terminal)
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -81,5 +92,6 @@ PROGRAMS = {
             run=_run_train,
         ),
         Program(name="eval", schema=EvalConfig, groups=("data",), run=_run_eval),
+        Program(name="report", schema=ReportConfig, groups=(), run=_run_report),
     )
 }

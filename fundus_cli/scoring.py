@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from fundus_cli.evaluation.protocol import Protocol
 from fundus_cli.evaluation.table import table
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
+from fundus_cli.report.pictures import PictureFolder, choose_cases
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, load_weights
 from fundus_cli.run.files import write_csv, write_json
 from fundus_cli.runtime import choose_precision
@@ -117,7 +119,7 @@ def write_scores(
     num_overlays: int,
     max_megapixels: float,
 ) -> None:
-    """metrics.json, metrics.csv, curves.json and overlays of the photographs with the lowest Dice.
+    """metrics.json, metrics.csv, curves.json, and the worst, median and best photographs.
 
     Raises:
         MachineError: the folder cannot be written.
@@ -125,26 +127,29 @@ def write_scores(
     write_json(folder / "metrics.json", evaluation.to_plain())
     write_csv(folder / "metrics.csv", [*evaluation.rows, *evaluation.observer2_rows])
     write_json(folder / "curves.json", evaluation.curves)
-    worst = sorted(evaluation.rows, key=lambda row: (row["dice"] != row["dice"], row["dice"]))
     by_id = {s.id: s for s in split_samples(dataset, evaluation.protocol.split)}
-    if worst and num_overlays:
-        (folder / "overlays").mkdir(exist_ok=True)
-    for row in worst[:num_overlays]:
+    pictures = PictureFolder(folder)
+    for kind, row in choose_cases(evaluation.rows, num_overlays):
         sample = by_id[row["id"]]
         channel = list(dataset.structures).index(row["structure"])
         probability = predictor.probability(sample)[channel]
-        overlay = draw_overlay(
+        layers = (
             read_photograph(sample.files.image, max_megapixels),
-            probability >= evaluation.protocol.threshold,
+            probability >= np.float32(evaluation.protocol.threshold),
             sample.native_targets.unpack()[channel],
             sample.native_fov.unpack()[0],
         )
+        pictures.add(kind, row, *layers)
+        if kind != "worst":
+            continue
+        (folder / "overlays").mkdir(exist_ok=True)
         caption = (
             f"{sample.id}  {row['structure']}  dice {row['dice']:.4f}  "
             f"sensitivity {row['sensitivity']:.4f}  precision {row['precision']:.4f}"
         )
         name = f"{file_stem(sample.id)}_{row['structure']}.png"
-        save_overlay(folder / "overlays" / name, overlay, caption)
+        save_overlay(folder / "overlays" / name, draw_overlay(*layers), caption)
+    pictures.close()
 
 
 def say_scores(evaluation: Evaluation, say: Callable[[str], object]) -> None:

@@ -4,23 +4,35 @@ A job that raises, exits, runs out of memory or is killed costs only itself. The
 the same hydra.sweep.dir runs only what is missing, because each job is a run that resumes.
 """
 
-import json
+import os
 import sys
+import time
 from collections.abc import Sequence
+from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from fundus_cli.compose import Command, compose_dict, quoted
+from fundus_cli.compose import CONFIG_MODULE, Command, compose_dict, quoted
 from fundus_cli.errors import ConfigError
-from fundus_cli.job import JOB_FILE, run_job
-from fundus_cli.run.files import write_csv
-from fundus_cli.run.folder import held, read_summary
+from fundus_cli.job import run_job
+from fundus_cli.report.leaderboard import read_jobs
+from fundus_cli.report.leaderboard_text import leaderboard_table
+from fundus_cli.report.run_files import JOB_FILE
+from fundus_cli.run.folder import held
 from fundus_cli.run.signals import StopRequest
+
+PLUGINS = {
+    "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "optuna"),
+    "hydra/launcher=joblib": ("hydra-joblib-launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
+}
+"""Choice -> (distribution that brings it, extra of this package that installs that)."""
 
 
 def run_sweep(
@@ -33,42 +45,79 @@ def run_sweep(
         RunFolderError: another sweep is at work in the folder.
         ConfigError: Hydra's sweeper refuses the overrides.
     """
+    _check_plugins(overrides)
     stop.defer()
     sweep_dir = _sweep_folder(program, overrides, config_dir)
-    folders: list[Path] = []
+    started, own_process = time.time(), os.getpid()
 
     def job(config: DictConfig) -> float | None:
+        own_stop = stop
+        if os.getpid() != own_process:
+            # A parallel launcher runs this in a process of its own, with a copy of `stop`.
+            own_stop = StopRequest().install()
+            own_stop.defer()
         runtime = HydraConfig.get()
         folder = Path(runtime.runtime.output_dir)
-        folders.append(folder)
-        return run_job(program, folder, list(runtime.overrides.task), config_dir, stop)
+        return run_job(program, folder, list(runtime.overrides.task), config_dir, own_stop)
 
     directory = ["--config-dir", str(config_dir)] if config_dir else []
     kept = [line for line in overrides if not line.startswith("hydra.sweep.dir=")]
     folder_override = quoted("hydra.sweep.dir", str(sweep_dir))
-    arguments = [sys.argv[0], "--multirun", *directory, *kept, folder_override]
+    ready = ready_values(overrides)
+    arguments = [sys.argv[0], "--multirun", *directory, *ready, *kept, folder_override]
     before, sys.argv = sys.argv, arguments
+    gave_up: ValueError | None = None
+    # Without it Hydra prints an error in its own way and leaves, and the jobs would not be listed.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main = hydra.main(
             config_path="pkg://fundus_cli.configs", config_name=program, version_base="1.3"
         )
         with held(str(sweep_dir), key="hydra.sweep.dir"):
             main(job)()
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    except ValueError as error:
+        # Optuna's sweeper ends so when no job has a score.
+        gave_up = error
     finally:
         sys.argv = before
-    if not folders:
-        return 0
-    rows = [leaderboard_row(folder) for folder in folders]
-    write_csv(sweep_dir / "leaderboard.csv", rows)
-    print(leaderboard_table(rows))
-    print(f"sweep folder: {sweep_dir}")
-    stop.raise_if_asked(
-        "finished jobs are kept; the same command with "
-        f"hydra.sweep.dir={sweep_dir} runs what is missing"
-    )
-    return sum(row["status"] != "done" for row in rows)
+    failed = _conclude(sweep_dir, started, stop)
+    if gave_up is not None and not failed:
+        raise gave_up
+    return failed
+
+
+def _check_plugins(overrides: Sequence[str]) -> None:
+    for choice in overrides:
+        if choice not in PLUGINS:
+            continue
+        plugin, extra = PLUGINS[choice]
+        try:
+            metadata.version(plugin)
+        except metadata.PackageNotFoundError:
+            raise ConfigError(
+                f"{choice}: {plugin} is not installed; pip install 'fundus-cli[{extra}]'"
+            ) from None
+
+
+def ready_values(overrides: Sequence[str]) -> list[str]:
+    """What configs/sweep/ says of the chosen sweeper and launcher, but for keys given by hand.
+
+    A file of the plugin's own name in Hydra's group would be taken for one with its schema, which
+    Hydra refuses.
+    """
+    given = {line.partition("=")[0].lstrip("+") for line in overrides}
+    lines = []
+    for choice in overrides:
+        if choice not in PLUGINS:
+            continue
+        group, _, name = choice.partition("=")
+        file = resources.files(CONFIG_MODULE) / "sweep" / f"{name}.yaml"
+        values = OmegaConf.create(file.read_text(encoding="utf-8"))
+        keys = {f"{group.replace('/', '.')}.{key!s}": value for key, value in values.items()}
+        lines += [f"{key}={value}" for key, value in keys.items() if key not in given]
+    return lines
 
 
 def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | None) -> Path:
@@ -80,50 +129,19 @@ def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | Non
     return Path(str(hydra_config.sweep.dir))
 
 
-def leaderboard_row(folder: Path) -> dict[str, Any]:
-    """One job's line, from the files in its folder."""
-    try:
-        job = json.loads((folder / JOB_FILE).read_text())
-    except (OSError, ValueError):
-        job = {"overrides": [], "status": "not run", "reason": "", "duration_s": 0.0}
-    summary = read_summary(folder) or {}
-    best = summary.get("best") or summary.get("last") or {}
-    pooled = summary.get("pooled") or {}
-    assert isinstance(best, dict)
-    assert isinstance(pooled, dict)
-    row = {
-        "job": folder.name,
-        "overrides": " ".join(job["overrides"]),
-        "status": job["status"],
-        "best_epoch": summary.get("best_epoch"),
-        "train_loss": best.get("train_loss"),
-        "val_loss": best.get("val_loss"),
-        "val_dice": best.get("val_dice"),
-        "test_loss": best.get("test_loss"),
-    }
-    row |= {f"{summary.get('scored_split')}_dice_{s}": m["dice"] for s, m in pooled.items()}
-    return {**row, "minutes": round(job["duration_s"] / 60, 2), "reason": job["reason"]}
+def _conclude(sweep_dir: Path, started: float, stop: StopRequest) -> int:
+    """Leaderboard, its table and its path; returns how many jobs of this command failed."""
+    from fundus_cli.report.sweep_page import write_leaderboard
 
-
-def leaderboard_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The leaderboard for a terminal, the best validation Dice (else the lowest loss) first."""
-
-    def rank(row: dict[str, Any]) -> tuple[bool, float]:
-        if isinstance(row.get("val_dice"), float):
-            return (row["status"] != "done", -row["val_dice"])
-        loss = row.get("train_loss")
-        return (row["status"] != "done", loss if isinstance(loss, float) else float("inf"))
-
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns] + [[_shown(row.get(c)) for c in columns] for row in sorted(rows, key=rank)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
+    runs = read_jobs(sweep_dir)
+    if runs:
+        board = write_leaderboard(sweep_dir, runs)
+        print(leaderboard_table(board))
+        print(f"sweep folder: {sweep_dir}")
+        print(f"leaderboard: {sweep_dir / 'leaderboard.html'}")
+    stop.raise_if_asked(
+        "finished jobs are kept; the same command with "
+        f"hydra.sweep.dir={sweep_dir} runs what is missing"
     )
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    ran = [run for run in runs if (run.folder / JOB_FILE).stat().st_mtime >= started - 1]
+    return sum(run.status != "done" for run in ran)

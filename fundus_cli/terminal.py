@@ -51,6 +51,10 @@ class Terminal:
         """One more photograph of `total` is drawn."""
         self._advance("drawing photographs", total, "photo")
 
+    def making_page(self, total: int) -> None:
+        """One more page of `total` is made."""
+        self._advance("making pages", total, "page")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

@@ -9,6 +9,7 @@ from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.curves import draw_curves
+from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
 from fundus_cli.run.environment import changes, describe
 from fundus_cli.run.files import read_json, write_json
@@ -18,6 +19,7 @@ from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoin
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.scoring import predictor_of, say_scores, score, write_scores
 from fundus_cli.terminal import Terminal
+from fundus_cli.tracking import tracked
 from fundus_cli.training.loop import Console, Trainer
 
 
@@ -79,12 +81,20 @@ def _train_in(
 
     if trainer.progress.rows:
         draw()
-    trainer.fit(draw)
+    with tracked(config, folder, dataset, trainer.progress.epoch) as track:
+
+        def after_epoch() -> None:
+            draw()
+            row = trainer.progress.rows[-1]
+            track(row, trainer.predictor, trainer.threshold.value)
+
+        trainer.fit(after_epoch)
     terminal.close_bar()
     summary = _finish(folder, config, dataset, trainer, stop, terminal)
     summary["duration_s"] = round(time.monotonic() - started, 1)
     write_status(folder, "done", **summary)
     terminal.say(f"run folder: {folder}")
+    make_report(folder, terminal)
     return summary
 
 
@@ -133,6 +143,7 @@ def _finish(
         "last": progress.rows[-1],
         "best": next((r for r in progress.rows if r["epoch"] == progress.best_epoch), None),
         "train_s": round(sum(row["train_s"] for row in progress.timings), 1),
+        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
     }
     best = folder / "best.pt"
     saved = checkpoint.load(best if best.exists() else folder / "last.pt")
@@ -149,7 +160,9 @@ def _finish(
         )
 
     obey()
-    evaluation = score(saved, predictor, dataset, config.data.name, split, saved.threshold, obey)
+    evaluation = score(
+        saved, predictor, dataset, config.data.name, split, saved.threshold, between=obey
+    )
     write_scores(
         folder, evaluation, predictor, dataset, config.overlays, config.data.max_megapixels
     )

@@ -24,6 +24,7 @@ from fundus_cli.config.evaluate import (
     EvalConfig,
     EvalSplit,
 )
+from fundus_cli.config.report import ReportConfig
 from fundus_cli.config.train import (
     AugmentConfig,
     LossConfig,
@@ -34,6 +35,7 @@ from fundus_cli.config.train import (
     OptimizerName,
     SchedulerConfig,
     SchedulerName,
+    TrackerName,
     TrainConfig,
 )
 
@@ -54,9 +56,11 @@ __all__ = [
     "OptimizerConfig",
     "OptimizerName",
     "Precision",
+    "ReportConfig",
     "SchedulerConfig",
     "SchedulerName",
     "SplitConfig",
+    "TrackerName",
     "TrainConfig",
     "require",
     "require_threshold",

@@ -30,6 +30,11 @@ class SchedulerName(Enum):
     onecycle = "onecycle"
 
 
+class TrackerName(Enum):
+    none = "none"
+    tensorboard = "tensorboard"
+
+
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
     """The network."""
@@ -157,6 +162,8 @@ class TrainConfig:
     """Average the four mirrored versions of each photograph when scoring at the end."""
     overlays: int
     """How many test photographs are drawn with hits, misses and false alarms."""
+    tracker: TrackerName
+    """Where the epochs are told beside log.csv and report.html."""
     output: str
     """The run folder."""
     resume: str | None
