@@ -102,8 +102,10 @@ class DataConfig:
     """Photographs are scaled until the field of view has this diameter; null keeps native size."""
     patch_px: int | None
     """Side of the random training patches; null trains on whole photographs."""
-    patches_per_image: int
-    """Training patches per photograph and epoch; whole photographs are always taken once."""
+    patches_per_epoch: int
+    """Training patches of an epoch, dealt to the photographs in turn."""
+    patches_per_image: int | None
+    """Training patches per photograph and epoch instead; whole photographs are taken once."""
     normalisation: Normalisation
     """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV."""
     on_bad: OnBad
@@ -145,10 +147,16 @@ class DataConfig:
             "null or 16 to 4096",
         )
         require(
-            self.patches_per_image >= 1,
+            self.patches_per_epoch >= 1,
+            "data.patches_per_epoch",
+            self.patches_per_epoch,
+            "1 or more",
+        )
+        require(
+            self.patches_per_image is None or self.patches_per_image >= 1,
             "data.patches_per_image",
             self.patches_per_image,
-            "1 or more",
+            "null or 1 and up",
         )
         require(
             self.mask_threshold is None or 0 < self.mask_threshold < 1,

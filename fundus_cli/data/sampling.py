@@ -51,10 +51,19 @@ class TrainingSampler:
         self.augmentation = augmentation
         self.seed = seed
         self.device = device
-        self.per_image = data.patches_per_image if data.patch_px is not None else 1
+        if data.patch_px is None:
+            self.length = len(samples)
+        elif data.patches_per_image is None:
+            self.length = data.patches_per_epoch
+        else:
+            self.length = len(samples) * data.patches_per_image
 
     def __len__(self) -> int:
-        return len(self.samples) * self.per_image
+        return self.length
+
+    def sample(self, epoch: int, index: int) -> Sample:
+        """The photograph of one patch: all in turn, going on in the next epoch."""
+        return self.samples[(epoch * self.length + index) % len(self.samples)]
 
     def order(self, epoch: int) -> np.ndarray:
         """The indices of an epoch, shuffled."""
@@ -62,7 +71,7 @@ class TrainingSampler:
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """The patches with these indices, on the device."""
-        samples = [self.samples[int(i) % len(self.samples)] for i in indices]
+        samples = [self.sample(epoch, int(i)) for i in indices]
         patch = self.data.patch_px
         if patch is None:
             hw = (

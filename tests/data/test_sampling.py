@@ -114,3 +114,11 @@ def test_statistics_of_a_flat_photograph_do_not_divide_by_zero() -> None:
     mean, std = fov_statistics(np.full((4, 4, 3), 51, np.uint8), np.ones((4, 4), bool))
     assert mean == pytest.approx([0.2, 0.2, 0.2])
     assert (std > 0).all()
+
+
+def test_patches_of_an_epoch_are_dealt_to_the_photographs_in_turn(root: Path) -> None:
+    config = config_of(root, "data.patches_per_image=null", "data.patches_per_epoch=6")
+    own = sampler(config)
+    assert len(own) == 6
+    seen = [own.sample(epoch, index).id for epoch in range(2) for index in range(6)]
+    assert seen == ["p0", "p1", "p2", "p3"] * 3
