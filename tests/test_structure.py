@@ -32,9 +32,13 @@ ALLOWED = {
         *("errors", "config", "runtime", "data", "run", "inference", "evaluation", "report"),
         "training",
     },
+    "ensemble": {"errors", "data", "run", "inference", "evaluation", "scoring"},
     "train": {"errors", "config", "data", "run", "report", "training", "scoring", "terminal"},
     "evaluate": {
         "config",
+        "errors",
+        "ensemble",
+        "inference",
         "compose",
         "runtime",
         "data",
