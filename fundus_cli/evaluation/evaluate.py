@@ -71,7 +71,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Takes photographs one by one; memory grows by 100 kB for each, not by its size.
+    """Takes photographs one by one; memory grows by 25 kB for each, not by its size.
 
     Args:
         structures: names of the channels.
