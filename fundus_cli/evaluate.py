@@ -1,4 +1,4 @@
-"""fundus-eval behind the door: a checkpoint and photographs in, scores and overlays out."""
+"""fundus-eval behind the door: checkpoints and photographs in, scores and overlays out."""
 
 import time
 from collections.abc import Sequence
@@ -8,25 +8,58 @@ from pathlib import Path
 from fundus_cli.compose import change_data
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
+from fundus_cli.ensemble import Ensemble, Member, check_agreement, member_names, score_members
+from fundus_cli.errors import ConfigError, list_names
 from fundus_cli.evaluation.evaluate import Evaluation
+from fundus_cli.evaluation.several import member_rows, member_table
+from fundus_cli.inference.predict import Predictor
 from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint, Threshold
 from fundus_cli.run.environment import describe
-from fundus_cli.run.files import write_json
+from fundus_cli.run.files import write_csv, write_json
 from fundus_cli.run.folder import held, write_status
 from fundus_cli.runtime import choose_device
-from fundus_cli.scoring import predictor_of, say_scores, score, split_samples, write_scores
+from fundus_cli.scoring import (
+    predictor_of,
+    say_scores,
+    score,
+    split_samples,
+    write_numbers,
+    write_scores,
+)
 from fundus_cli.terminal import Terminal
 
 AS_TRAINED = "as_trained"
 """Name of the data preset that stands for the checkpoint's own."""
 
 
-def checkpoint_path(name: str) -> Path:
-    """The checkpoint file, also when its run folder is named."""
-    path = Path(name).expanduser()
-    return path / "best.pt" if path.is_dir() else path
+def checkpoint_paths(names: Sequence[str]) -> list[Path]:
+    """The checkpoint files; a run folder stands for its best one, a sweep's for those of its runs.
+
+    Raises:
+        ConfigError: one file is named twice.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        runs = [path, *sorted(child for child in path.glob("*") if child.is_dir())]
+        own = [file for run in runs if (file := _best_in(run)) is not None]
+        if not path.is_dir():
+            found.append(path)
+        elif own and own[0].parent == path:
+            found.append(own[0])
+        else:
+            found += own or [path / "best.pt"]
+    for path in found:
+        if sum(path.resolve() == other.resolve() for other in found) > 1:
+            raise ConfigError(f"checkpoint={path}: named twice; every network counts once")
+    return found
+
+
+def _best_in(folder: Path) -> Path | None:
+    files = (folder / "best.pt", folder / "last.pt")
+    return next((file for file in files if file.is_file()), None)
 
 
 def data_config(
@@ -47,35 +80,38 @@ def data_config(
 
 
 def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Terminal) -> Evaluation:
-    """Score a checkpoint and write the result into a folder of its own.
+    """Score one or several checkpoints and write the result into a folder of its own.
 
     Raises:
-        FundusError: the checkpoint or the photographs cannot be used.
+        FundusError: a checkpoint or the photographs cannot be used.
     """
     started = time.monotonic()
-    saved = checkpoint.load(checkpoint_path(config.checkpoint))
-    data = data_config(config, data_overrides, saved.config.data)
-    device = choose_device(config.device)
-    predictor = predictor_of(saved, device, config.precision, config.tta)
-    split = config.split.value
-    wanted = SPLITS if split == "all" else (split,)
-    dataset = load_dataset(data, wanted, terminal.reading, terminal.drawing)
-    terminal.close_bar()
-    threshold = saved.threshold
-    if not isinstance(config.threshold, str):
-        threshold = Threshold(float(config.threshold), "given")
+    saved = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
+    check_agreement(saved)
+    prepared = [data_config(config, data_overrides, own.config.data) for own in saved]
+    if config.data.name == AS_TRAINED:
+        check_same_photographs(saved, prepared)
+    members = load_members(config, saved, prepared, terminal)
+    first, data = members[0], prepared[0]
     with held(config.output) as folder:
         terminal.log_to(folder / "eval.log")
-        for line in (*dataset.warnings, *seen_in_training(saved, dataset, split)):
+        for line in (*first.dataset.warnings, *seen_in_training(members, config.split.value)):
             terminal.say(line)
-        evaluation = score(saved, predictor, dataset, data.name, split, threshold)
-        dtype = str(predictor.dtype).removeprefix("torch.")
+        if len(members) == 1:
+            predictor: Predictor | Ensemble = first.predictor
+            evaluation = score_one(config, first, data.name)
+        else:
+            predictor = Ensemble(members, config.split.value)
+            evaluation = score_several(config, predictor, data.name, folder, terminal)
+        dtype = str(first.predictor.dtype).removeprefix("torch.")
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
-        write_json(folder / "environment.json", describe(device, dtype))
-        write_scores(folder, evaluation, predictor, dataset, config.overlays, data.max_megapixels)
+        write_json(folder / "environment.json", describe(first.predictor.device, dtype))
+        write_scores(
+            folder, evaluation, predictor, first.dataset, config.overlays, data.max_megapixels
+        )
         say_scores(evaluation, terminal.say)
         duration_s = round(time.monotonic() - started, 1)
-        write_status(folder, "done", scored_split=split, duration_s=duration_s)
+        write_status(folder, "done", scored_split=config.split.value, duration_s=duration_s)
         terminal.say(f"evaluation folder: {folder}")
         make_report(folder, terminal)
     return evaluation
@@ -87,13 +123,102 @@ def _plain(config: EvalConfig) -> dict[str, object]:
     return plain
 
 
-def seen_in_training(saved: Checkpoint, dataset: Dataset, split: str) -> list[str]:
-    """A warning when photographs to score are among those the network was trained on."""
-    trained_on = set(saved.manifest.get("train", {}).values())
-    seen = [sample.id for sample in split_samples(dataset, split) if sample.file_hash in trained_on]
-    if not seen:
-        return []
-    return [
-        f"warning: {len(seen)} of these photographs were trained on, so their score says nothing "
-        f"about new ones: {', '.join(seen)}"
-    ]
+def check_same_photographs(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -> None:
+    """Raise ConfigError when `as trained` means one data set for one network, one for another."""
+    places = [(own.name, own.root, own.train, own.test) for own in data]
+    others = [i for i, place in enumerate(places) if place != places[0]]
+    if others:
+        named = list_names(f"{saved[i].path}: {data[i].name} {data[i].root}" for i in others)
+        raise ConfigError(
+            f"data: {saved[0].path} was trained on {data[0].name} {data[0].root}, but {named}; "
+            "say which photographs to score with data=... data.root=..."
+        )
+
+
+def load_members(
+    config: EvalConfig,
+    saved: Sequence[Checkpoint],
+    prepared: Sequence[DataConfig],
+    terminal: Terminal,
+) -> list[Member]:
+    """Networks and photographs; these are read once for each working resolution.
+
+    Which photographs are scored follows from the first checkpoint's data config.
+    """
+    device = choose_device(config.device)
+    split = config.split.value
+    wanted = SPLITS if split == "all" else (split,)
+    datasets: dict[int | None, Dataset] = {}
+    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+    members = []
+    names = member_names([own.path for own in saved])
+    for name, own, data in zip(names, saved, prepared, strict=True):
+        predictor = predictor_of(own, device, config.precision, config.tta)
+        size = data.fov_diameter_px
+        if size not in datasets:
+            same_files = replace(prepared[0], fov_diameter_px=size)
+            datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.drawing)
+            terminal.close_bar()
+        threshold = given or own.threshold
+        members.append(
+            Member(
+                name=name,
+                saved=own,
+                predictor=predictor,
+                dataset=datasets[size],
+                threshold=threshold,
+            )
+        )
+    return members
+
+
+def score_one(config: EvalConfig, member: Member, data_name: str) -> Evaluation:
+    """The scores of a checkpoint, the very ones that its training run wrote."""
+    return score(
+        member.saved,
+        member.predictor,
+        member.dataset,
+        data_name,
+        config.split.value,
+        member.threshold,
+        shape_metrics=config.shape_metrics,
+    )
+
+
+def score_several(
+    config: EvalConfig, ensemble: Ensemble, data_name: str, folder: Path, terminal: Terminal
+) -> Evaluation:
+    """The scores of an ensemble; those of its members go into members/ and members.csv."""
+    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+    evaluation, alone = score_members(
+        ensemble, data_name, config.split.value, given, shape_metrics=config.shape_metrics
+    )
+    for name, own in alone.items():
+        place = folder / "members" / name
+        place.mkdir(parents=True, exist_ok=True)
+        write_numbers(place, own)
+    write_csv(folder / "members.csv", member_rows(evaluation))
+    for line in member_table(evaluation).splitlines():
+        terminal.say(line)
+    return evaluation
+
+
+def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
+    """Warnings when photographs to score are among those that a network's training used."""
+    warnings = []
+    samples = split_samples(members[0].dataset, split)
+    for member in members:
+        whose = f"{member.name}: " if len(members) > 1 else ""
+        for used, did in (
+            ("train", "were trained on"),
+            ("val", "chose the checkpoint and the threshold"),
+        ):
+            hashes = set(member.saved.manifest.get(used, {}).values())
+            seen = [sample.id for sample in samples if sample.file_hash in hashes]
+            if seen and not (used == split == "val"):
+                warnings.append(
+                    f"warning: {whose}{len(seen)} of these photographs {did}, so their score says "
+                    f"{'nothing' if used == 'train' else 'too much'} about new ones: "
+                    f"{', '.join(seen)}"
+                )
+    return warnings

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
@@ -61,18 +62,31 @@ def score(
     Raises:
         DataError: the split has no photographs, or other structures than the network.
     """
-    samples = split_samples(dataset, split)
-    if not samples:
-        raise DataError(f"data={data_name}: has no {split} photographs to score")
-    if list(dataset.structures) != saved.config.data.structures:
-        raise DataError(
-            f"data={data_name}: has {', '.join(dataset.structures)}; the checkpoint predicts "
-            f"{', '.join(saved.config.data.structures)}"
-        )
-    protocol = Protocol(
+    samples = samples_to_score(dataset, data_name, split, saved.config.data.structures)
+    protocol = protocol_of(saved, predictor, threshold, data_name, split, len(samples))
+    return score_each(
+        lambda sample: [predictor.probability(sample)],
+        samples,
+        dataset.structures,
+        [protocol],
+        shape_metrics,
+        between,
+    )[0]
+
+
+def protocol_of(
+    saved: Checkpoint,
+    predictor: Predictor,
+    threshold: Threshold,
+    data_name: str,
+    split: str,
+    num_images: int,
+) -> Protocol:
+    """What the scores of a checkpoint depend on."""
+    return Protocol(
         data=data_name,
         split=split,
-        num_images=len(samples),
+        num_images=num_images,
         threshold=threshold.value,
         threshold_origin=threshold.origin,
         checkpoint_rule=checkpoint_rule(saved),
@@ -80,6 +94,21 @@ def score(
         tta=predictor.tta,
         dtype=str(predictor.dtype).removeprefix("torch."),
     )
+
+
+def score_each(
+    predict: Callable[[Sample], Sequence[np.ndarray]],
+    samples: Sequence[Sample],
+    structures: Sequence[str],
+    protocols: Sequence[Protocol],
+    shape_metrics: bool,
+    between: Callable[[], object] = lambda: None,
+) -> list[Evaluation]:
+    """Evaluate one or several predictions of the same photographs, with a bar on a terminal.
+
+    `between` is called after each photograph; what it raises ends the scoring.
+    """
+    split = protocols[0].split
     with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
 
         def scored() -> None:
@@ -87,13 +116,32 @@ def score(
             between()
 
         return evaluate(
-            lambda sample: [predictor.probability(sample)],
+            predict,
             samples,
-            dataset.structures,
-            [protocol],
+            structures,
+            protocols,
             shape_metrics=shape_metrics,
             progress=scored,
-        )[0]
+        )
+
+
+def samples_to_score(
+    dataset: Dataset, data_name: str, split: str, structures: Sequence[str]
+) -> Sequence[Sample]:
+    """The photographs of a split, with the annotation that the network predicts.
+
+    Raises:
+        DataError: the split has no photographs, or other structures than the network.
+    """
+    samples = split_samples(dataset, split)
+    if not samples:
+        raise DataError(f"data={data_name}: has no {split} photographs to score")
+    if list(dataset.structures) != list(structures):
+        raise DataError(
+            f"data={data_name}: has {', '.join(dataset.structures)}; the checkpoint predicts "
+            f"{', '.join(structures)}"
+        )
+    return samples
 
 
 def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
@@ -111,10 +159,29 @@ def checkpoint_rule(saved: Checkpoint) -> str:
     return f"epoch {epoch} of {saved.config.epochs}, last"
 
 
+def write_numbers(folder: Path, evaluation: Evaluation) -> None:
+    """metrics.json, metrics.csv and curves.json.
+
+    Raises:
+        MachineError: the folder cannot be written.
+    """
+    write_json(folder / "metrics.json", evaluation.to_plain())
+    write_csv(folder / "metrics.csv", [*evaluation.rows, *evaluation.observer2_rows])
+    write_json(folder / "curves.json", evaluation.curves)
+
+
+class Predicts(Interface):
+    """A network or an ensemble of them."""
+
+    def probability(self, sample: Sample) -> np.ndarray:
+        """(S, h, w) float32 at native size."""
+        ...
+
+
 def write_scores(
     folder: Path,
     evaluation: Evaluation,
-    predictor: Predictor,
+    predictor: Predicts,
     dataset: Dataset,
     num_overlays: int,
     max_megapixels: float,
@@ -124,9 +191,7 @@ def write_scores(
     Raises:
         MachineError: the folder cannot be written.
     """
-    write_json(folder / "metrics.json", evaluation.to_plain())
-    write_csv(folder / "metrics.csv", [*evaluation.rows, *evaluation.observer2_rows])
-    write_json(folder / "curves.json", evaluation.curves)
+    write_numbers(folder, evaluation)
     by_id = {s.id: s for s in split_samples(dataset, evaluation.protocol.split)}
     pictures = PictureFolder(folder)
     for kind, row in choose_cases(evaluation.rows, num_overlays):

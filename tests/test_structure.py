@@ -38,8 +38,12 @@ ALLOWED = {
         *("errors", "config", "data", "run", "report", "reporting", "training", "scoring"),
         *("terminal", "tracking"),
     },
+    "ensemble": {"errors", "data", "run", "inference", "evaluation", "scoring"},
     "evaluate": {
         "config",
+        "errors",
+        "ensemble",
+        "inference",
         "compose",
         "runtime",
         "data",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from fundus_cli.config.base import Device, Precision, require, require_threshold
 from fundus_cli.config.data import DataConfig
@@ -18,7 +19,8 @@ class EvalSplit(Enum):
 class EvalConfig:
     """Everything that fundus-eval can be told."""
 
-    checkpoint: str
+    checkpoint: Any
+    """A checkpoint file or run folder, or a list of them."""
     data: DataConfig
     """As in the checkpoint, unless data=... or data.<key>=... says otherwise."""
     split: EvalSplit
@@ -29,11 +31,26 @@ class EvalConfig:
     """`checkpoint`: the one that training chose."""
     tta: bool | None
     """Average the four mirrored versions of each photograph; null: as in training."""
+    shape_metrics: bool
+    """Centrelines, distances of outlines and widths; a second or two per large photograph."""
     overlays: int
     output: str
 
     def __post_init__(self) -> None:
         require_threshold(self.threshold, ("checkpoint",))
         require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
-        require(bool(self.checkpoint.strip()), "checkpoint", self.checkpoint, "a checkpoint file")
         require(bool(self.output.strip()), "output", self.output, "a folder's name")
+        named = self.checkpoints
+        require(
+            bool(named) and all(isinstance(name, str) and name.strip() for name in named),
+            "checkpoint",
+            self.checkpoint,
+            "a checkpoint file or run folder, or a list of them as in checkpoint=[a.pt,b.pt]",
+        )
+        doubled = sorted({name for name in named if named.count(name) > 1})
+        require(not doubled, "checkpoint", ", ".join(doubled), "named once")
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The names given, one or several."""
+        return self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]

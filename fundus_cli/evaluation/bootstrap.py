@@ -75,7 +75,8 @@ def area_intervals(per_image: Sequence[ProbabilityHistogram], drawn: Floats) -> 
         rise = np.diff(tp, axis=1, prepend=0)
         # Half of what a bin adds lies under the slope that leads to it.
         area = (width * (tp - rise / 2)).sum(axis=1)
-        precision = np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 1)
+        # Bins are coarse here: the precision in a bin's middle stands for all of its pixels.
+        precision = np.nan_to_num(ratio(tp - rise / 2, tp + fp - (rise + width) / 2))
         roc.append(np.where(both, ratio(area, tp[:, -1] * fp[:, -1]), math.nan))
         pr.append(np.where(both, ratio((rise * precision).sum(axis=1), tp[:, -1]), math.nan))
         ece.append(_ece(some, positives, positives + negatives, sums))

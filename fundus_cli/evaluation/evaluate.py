@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Evaluation:
         observer2_rows: the second observer's, with the columns that a mask has.
         regions: {region: {structure: metrics}}, as written into metrics.json.
         curves: what is written into curves.json.
+        several: of an ensemble, what its members reached alone; empty otherwise.
     """
 
     protocol: Protocol
@@ -40,6 +41,7 @@ class Evaluation:
     observer2_rows: list[dict[str, Any]]
     regions: dict[str, dict[str, Any]]
     curves: dict[str, Any]
+    several: dict[str, Any] = field(default_factory=dict)
 
     def pooled(self, structure: str, region: str = "fov") -> dict[str, float]:
         """Metrics over all pixels of all photographs."""
@@ -64,11 +66,12 @@ class Evaluation:
                 {**self.protocol.to_plain(region), "structures": structures}
                 for region, structures in self.regions.items()
             ],
+            **self.several,
         }
 
 
 class Evaluator:
-    """Takes photographs one by one; memory grows by 100 kB for each, not by its size.
+    """Takes photographs one by one; memory grows by 25 kB for each, not by its size.
 
     Args:
         structures: names of the channels.

@@ -38,7 +38,8 @@ class Protocol:
         threshold_origin: a key of ORIGIN.
         checkpoint_rule: how the epoch of the weights was chosen.
         num_models: networks whose predictions are averaged.
-        tta: whether predictions are averaged over the four mirrored versions.
+        tta: whether predictions are averaged over the four mirrored versions; None where only
+            some members of an ensemble do.
         dtype: number format of the network.
     """
 
@@ -49,7 +50,7 @@ class Protocol:
     threshold_origin: str
     checkpoint_rule: str
     num_models: int
-    tta: bool
+    tta: bool | None
     dtype: str
 
     def to_plain(self, region: str) -> dict[str, Any]:
@@ -73,7 +74,11 @@ class Protocol:
         """The protocol in one sentence that can go into a paper."""
         photographs = "photograph" if self.num_images == 1 else "photographs"
         ensemble = f"{self.num_models} networks averaged; " if self.num_models > 1 else ""
-        mirrored = ", averaged over the four mirrored versions" if self.tta else ""
+        mirrored = {
+            True: ", averaged over the four mirrored versions",
+            False: "",
+            None: ", by some members averaged over the four mirrored versions",
+        }[self.tta]
         return (
             f"{self.num_images} {self.split} {photographs} of {self.data} at native size, "
             f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "

@@ -17,8 +17,8 @@ from fundus_cli.evaluation.mask_scores import (
     pooled_widths,
 )
 
-BINS_PER_IMAGE = 2**12
-"""What is kept of each photograph for the intervals of areas: 100 kB, whatever its size."""
+BINS_PER_IMAGE = 2**10
+"""What is kept of each photograph for the intervals of areas: 25 kB, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,14 +124,14 @@ def test_intervals_of_areas_equal_a_loop_over_the_sets_with_scikit_learn() -> No
     random = np.random.default_rng(2)
     pixels, histograms = [], []
     for difficulty in random.uniform(0.3, 2, 6):
-        target = random.random((20, 30)) < 0.2
+        target = random.random((60, 60)) < 0.2
         logit = difficulty * target + random.normal(size=target.shape) - 1
         probability = (1 / (1 + np.exp(-logit))).astype(np.float32)
-        own = ProbabilityHistogram(4096)
+        own = ProbabilityHistogram(1024)
         own.add(probability, target, np.ones_like(target))
         pixels.append((probability.ravel(), target.ravel()))
         histograms.append(own)
-    drawn = times_drawn(6, draws=250)
+    drawn = times_drawn(6, draws=100)
     scores: dict[str, list[float]] = {"auc_roc": [], "auc_pr": [], "ece": []}
     for row in drawn.astype(int):
         p = np.concatenate([np.tile(pixels[i][0], n) for i, n in enumerate(row)])
