@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.config import EvalConfig, TrainConfig
+from fundus_cli.config import CheckConfig, EvalConfig, TrainConfig
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -71,6 +71,15 @@ def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> No
         evaluate(config, arguments.overrides, terminal)
 
 
+def _run_check(config: CheckConfig, arguments: Arguments, stop: StopRequest) -> None:
+    check_writable(config.output)
+    from fundus_cli.check.command import check
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        check(config, arguments.overrides, terminal)
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -81,5 +90,6 @@ PROGRAMS = {
             run=_run_train,
         ),
         Program(name="eval", schema=EvalConfig, groups=("data",), run=_run_eval),
+        Program(name="check", schema=CheckConfig, groups=("data",), run=_run_check),
     )
 }

@@ -47,6 +47,10 @@ class Terminal:
         """One more photograph of `total` is read."""
         self._advance("reading photographs", total, "photo")
 
+    def repairing(self, total: int) -> None:
+        """One more photograph of `total` is in the repaired copy."""
+        self._advance("writing the copy", total, "photo")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

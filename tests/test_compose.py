@@ -41,6 +41,7 @@ def test_every_yaml_file_is_a_choice_or_a_base() -> None:
     expected = {f"{g}/{c}.yaml" for g in GROUPS for c in choices(g)}
     assert found == expected | {
         "train.yaml",
+        "check.yaml",
         "eval.yaml",
         "data/_base.yaml",
         "data/_as_trained.yaml",

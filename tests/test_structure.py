@@ -33,6 +33,7 @@ ALLOWED = {
         "training",
     },
     "train": {"errors", "config", "data", "run", "report", "training", "scoring", "terminal"},
+    "check": {"errors", "config", "compose", "data", "run", "check", "terminal"},
     "evaluate": {
         "config",
         "compose",
@@ -44,7 +45,7 @@ ALLOWED = {
         "terminal",
     },
     "sweep": {"errors", "compose", "run"},
-    "programs": {"config", "data", "run", "terminal", "train", "evaluate"},
+    "programs": {"config", "check", "data", "run", "terminal", "train", "evaluate"},
     "cli": {"", "errors", "config", "compose", "help_page", "programs", "run", "sweep"},
     "__main__": {"cli", "programs"},
     "__init__": set(),
