@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from fundus_cli.check import kinds
-from fundus_cli.check.copies import find_copies
+from fundus_cli.check.copies import FINE_SIDE_PX, find_copies, fine_pattern
 from fundus_cli.check.findings import Finding, below, finding
 from fundus_cli.check.photograph import Inspected, Stray
 from fundus_cli.check.shift import MIN_PEAK, Verdict
 from fundus_cli.config import DataConfig
+from fundus_cli.data.decoding import BadFile
+from fundus_cli.data.fov import find_fov
+from fundus_cli.data.images import read_photograph
 from fundus_cli.data.splits import person_of
 
 MAX_STRAYS = 40
@@ -27,7 +30,7 @@ EYE = re.compile(
 EYE_PATTERN = r"""'data.person="(.*?)[_\-. ]?(?:[lLrR]|os|od|OS|OD|left|right)$"'"""
 
 
-def copies(photographs: Sequence[Inspected], root: Path) -> list[Finding]:
+def copies(photographs: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
     """Equal photographs by their pixels, then near copies among the different ones."""
     by_pixels: dict[str, list[Inspected]] = defaultdict(list)
     for one in photographs:
@@ -42,7 +45,17 @@ def copies(photographs: Sequence[Inspected], root: Path) -> list[Finding]:
     if len(first) < 2:
         return found
     descriptors = np.stack([one.descriptor for one in first if one.descriptor is not None])
-    for group in find_copies(descriptors):
+
+    def fine(index: int) -> np.ndarray:
+        try:
+            image = read_photograph(first[index].job.files.image, max_megapixels)
+        except BadFile:
+            # It could be read a moment ago; whoever deletes files meanwhile gets no copies told.
+            return np.zeros((FINE_SIDE_PX, FINE_SIDE_PX), np.float32)
+        return fine_pattern(image, find_fov(image))
+
+    is_small = np.array([one.inside < FINE_SIDE_PX**2 for one in first])
+    for group in find_copies(descriptors, is_small, fine):
         members = [one for k in group.members for one in by_pixels[first[k].pixel_hash]]
         text = ", ".join((f"correlation {group.correlation:.3f}", *group.orientations))
         sizes = sorted({one.hw for one in members if one.hw is not None})

@@ -111,7 +111,7 @@ class ContactSheet:
         number = len(self.paths) + 1
         path = self._folder / f"contact_sheet_{number:0{digits}}.png"
         buffer = io.BytesIO()
-        self._page(number).save(buffer, "PNG", compress_level=3)
+        self._page(number).save(buffer, "PNG", compress_level=1)
         write_whole(path, lambda file: file.write(buffer.getbuffer()))
         self.paths.append(path)
         self._tiles = []

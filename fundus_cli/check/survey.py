@@ -77,7 +77,7 @@ def survey(
     result.findings += [
         *between.strays(result.photographs, root),
         *between.empty_structures(result.photographs, config.structures),
-        *between.copies(result.photographs, root),
+        *between.copies(result.photographs, root, config.max_megapixels),
         *between.persons(result.photographs, config, root),
     ]
     for one in result.photographs:
