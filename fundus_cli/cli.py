@@ -44,6 +44,9 @@ check_main = partial(main, "check")
 def _main(program: Program) -> int:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    with contextlib.suppress(AttributeError):
+        # A terminal without UTF-8 gets names escaped instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     stop = StopRequest().install()
     try:
         _run(program, _read_arguments(arguments), stop)

@@ -165,10 +165,16 @@ def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) 
     found = seen.correlations(reduced)
     at_zero = float(found[found.shape[0] // 2, found.shape[1] // 2])
     best = float(found.max())
+    down, right = _peak(found)
+    is_near = math.hypot(down, right) < MIN_SHIFT or best - at_zero < MIN_GAIN
+    if best >= MIN_PEAK and is_near:
+        return Alignment(verdict=Verdict.aligned, correlation=at_zero, best=best)
+    if at_zero <= -max(MIN_PEAK, best):
+        return Alignment(verdict=Verdict.inverted, correlation=at_zero, best=best)
+    elsewhere = _turned(reduced, seen, _others(seen.hw), at_zero)
+    if elsewhere is not None and elsewhere.best >= best + MIN_GAIN:
+        return elsewhere
     if best >= MIN_PEAK:
-        down, right = _peak(found)
-        if math.hypot(down, right) < MIN_SHIFT or best - at_zero < MIN_GAIN:
-            return Alignment(verdict=Verdict.aligned, correlation=at_zero, best=best)
         down, right = _fine_shift(image, mask, fov, down / seen.scale, right / seen.scale)
         return Alignment(
             verdict=Verdict.shifted,
@@ -177,23 +183,22 @@ def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) 
             right_px=right,
             down_px=down,
         )
-    if at_zero <= -MIN_PEAK:
-        return Alignment(verdict=Verdict.inverted, correlation=at_zero, best=best)
-    others = [Orientation.mirrored, Orientation.flipped, Orientation.turned_180]
-    if seen.hw[0] == seen.hw[1]:
-        others += [Orientation.turned_90, Orientation.turned_270]
-    elsewhere = _turned(reduced, seen, others, at_zero)
-    if elsewhere is not None:
-        return elsewhere
     is_unrelated = at_zero <= MAX_UNRELATED and best <= MAX_UNRELATED
     verdict = Verdict.unrelated if is_unrelated else Verdict.unclear
     return Alignment(verdict=verdict, correlation=at_zero, best=best)
 
 
+def _others(hw: tuple[int, int]) -> tuple[Orientation, ...]:
+    """Orientations in which a mask keeps the size of its photograph."""
+    upright = (Orientation.mirrored, Orientation.flipped, Orientation.turned_180)
+    sideways = (Orientation.turned_90, Orientation.turned_270)
+    return (*upright, *sideways) if hw[0] == hw[1] else upright
+
+
 def _turned(
     reduced: np.ndarray,
     seen: Darkness,
-    orientations: tuple[Orientation, ...] | list[Orientation],
+    orientations: tuple[Orientation, ...],
     at_zero: float,
 ) -> Alignment | None:
     """The orientation in which the mask fits, if there is one."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.check import between, kinds
-from fundus_cli.check.findings import Finding, Severity, finding
+from fundus_cli.check.findings import Finding, Severity, finding, printable
 from fundus_cli.check.pairing import Pairs, pairing_findings, suggested_pairs
 from fundus_cli.check.parallel import in_order
 from fundus_cli.check.photograph import Inspected, Inspector, Job
@@ -67,7 +67,9 @@ def survey(
     inspector = Inspector(config, root, layout.tile_px if sheet_folder is not None else None)
     for one in in_order(inspector, jobs):
         if sheet_folder is not None:
-            sheet.add(one.tile, f"{one.job.split}  {one.job.files.image.name}", _worst(one))
+            sheet.add(
+                one.tile, printable(f"{one.job.split}  {one.job.files.image.name}"), _worst(one)
+            )
             one.tile = None
         result.photographs.append(one)
         result.findings += one.findings
