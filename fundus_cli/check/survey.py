@@ -67,9 +67,7 @@ def survey(
     inspector = Inspector(config, root, layout.tile_px if sheet_folder is not None else None)
     for one in in_order(inspector, jobs):
         if sheet_folder is not None:
-            sheet.add(
-                one.tile, printable(f"{one.job.split}  {one.job.files.image.name}"), _worst(one)
-            )
+            sheet.add(one.tile, *_caption(one, config))
             one.tile = None
         result.photographs.append(one)
         result.findings += one.findings
@@ -87,9 +85,18 @@ def survey(
     return result
 
 
-def _worst(one: Inspected) -> Severity | None:
-    found = {f.severity for f in one.findings} | ({Severity.warning} if one.strays else set())
-    return next((s for s in (Severity.error, Severity.warning) if s in found), None)
+def _caption(one: Inspected, config: DataConfig) -> tuple[str, Severity | None]:
+    """What stands below a photograph's tile, and the worst that was found in it alone."""
+    files = one.job.files
+    lacks = [name for name in config.structures if name not in files.targets]
+    text = "".join((f"{one.job.split}  {files.image.name}", *(f"  no {n} mask" for n in lacks)))
+    found = {f.severity for f in one.findings}
+    if lacks:
+        found.add(Severity.error)
+    if one.strays:
+        found.add(Severity.warning)
+    worst = next((s for s in (Severity.error, Severity.warning) if s in found), None)
+    return printable(text), worst
 
 
 def _pair(result: Survey) -> list[Job]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_photograph
+from conftest import tiny_photograph, write_tiny_set
 from PIL import Image
 
 from fundus_cli.check.findings import Severity
+from fundus_cli.check.sheet import FRAMES
 from fundus_cli.check.survey import Survey, survey
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import DataConfig, MaskChannel, OnBad, TrainConfig
@@ -326,3 +327,14 @@ def test_a_folder_that_cannot_be_listed_is_told(tiny_set: Path) -> None:
     found = codes(checked(config(tiny_set)))
     (tiny_set / "train_masks").chmod(0o755)
     assert "unlistable-folder" in found
+
+
+def test_the_contact_sheet_frames_what_is_wrong(tiny_set: Path, tmp_path: Path) -> None:
+    (tiny_set / "train_masks/p0.png").unlink()
+    DAMAGES["shifted"][0](write_tiny_set(tmp_path / "other"))
+    for root, severity in ((tiny_set, Severity.error), (tmp_path / "other", Severity.warning)):
+        result = survey(config(root), root, tmp_path, lambda total: None)
+        assert [path.name for path in result.pages] == ["contact_sheet_1.png"]
+        page = np.array(Image.open(result.pages[0]))
+        framed = {s for s, colour in FRAMES.items() if (page == colour).all(axis=2).sum() > 1000}
+        assert framed == {severity}
