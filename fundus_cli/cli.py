@@ -42,11 +42,15 @@ def main(name: str) -> int:
 train_main = partial(main, "train")
 eval_main = partial(main, "eval")
 report_main = partial(main, "report")
+check_main = partial(main, "check")
 
 
 def _main(program: Program) -> int:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    with contextlib.suppress(AttributeError):
+        # A terminal without UTF-8 gets names escaped instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     stop = StopRequest().install()
     try:
         _run(program, _read_arguments(arguments), stop)
@@ -149,7 +153,7 @@ def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) 
     command = Command(config_name=program.name, overrides=tuple(overrides), config_dir=config_dir)
     composed, _ = compose_dict(command)
     keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
-    own_folder = program.name == "train" and "data.root" in keys and "data" not in keys
+    own_folder = "data" in program.groups and "data.root" in keys and "data" not in keys
     if own_folder and composed.data.name == "demo":
         command = replace(command, overrides=("data=folder", *overrides))
         composed, _ = compose_dict(command)

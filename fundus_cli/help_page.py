@@ -33,6 +33,15 @@ fundus-report makes a page of a run, or of several, from the files in their fold
   fundus-report path=outputs/sweeps/<stamp>    leaderboard.html of a sweep or a folder of runs
   fundus-report 'path=[outputs/train/a,outputs/train/b]'    the two compared, with a test
 """,
+    "check": """\
+fundus-check tells everything that is wrong with a data set, and repairs what is not in doubt.
+
+  fundus-check data.root=my_data                            {train,test}_images/ {train,test}_masks/
+  fundus-check data=drive data.root=path/to/DRIVE           a public data set in its official layout
+  fundus-check data.root=my_data data.mask_threshold=0.5    masks read as with fundus-train
+  fundus-check data.root=my_data fix=true output=my_data_2  a repaired copy, then
+  fundus-train data.root=my_data_2                          trains on it
+""",
 }
 
 FLAGS = """\
@@ -59,8 +68,10 @@ def help_page(program: str, groups: Sequence[str], config_dir: Path | None) -> s
     ]
     lines += _key_lines(f"{program}.yaml", "")
     if program == "train":
-        for group, name in (("model", "unet"), ("optimizer", "adamw"), ("data", "_base")):
+        for group, name in (("model", "unet"), ("optimizer", "adamw")):
             lines += _key_lines(f"{group}/{name}.yaml", f"{group}.")
+    if program in ("train", "check"):
+        lines += _key_lines("data/_base.yaml", "data.")
     lines += ["", FLAGS + f"\nfundus-cli {__version__}"]
     return "\n".join(lines)
 

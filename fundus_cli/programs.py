@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.config import EvalConfig, ReportConfig, TrainConfig
+from fundus_cli.config import CheckConfig, EvalConfig, ReportConfig, TrainConfig
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -82,6 +82,15 @@ def _run_report(config: ReportConfig, arguments: Arguments, stop: StopRequest) -
         report(config, terminal)
 
 
+def _run_check(config: CheckConfig, arguments: Arguments, stop: StopRequest) -> None:
+    check_writable(config.output)
+    from fundus_cli.check.command import check
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        check(config, arguments.overrides, terminal)
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -93,5 +102,6 @@ PROGRAMS = {
         ),
         Program(name="eval", schema=EvalConfig, groups=("data",), run=_run_eval),
         Program(name="report", schema=ReportConfig, groups=(), run=_run_report),
+        Program(name="check", schema=CheckConfig, groups=("data",), run=_run_check),
     )
 }

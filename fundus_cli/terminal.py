@@ -55,6 +55,10 @@ class Terminal:
         """One more page of `total` is made."""
         self._advance("making pages", total, "page")
 
+    def repairing(self, total: int) -> None:
+        """One more photograph of `total` is in the repaired copy."""
+        self._advance("writing the copy", total, "photo")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

@@ -12,6 +12,7 @@ from fundus_cli.config.base import (
     require_threshold,
     to_plain,
 )
+from fundus_cli.config.check import CheckConfig
 from fundus_cli.config.data import (
     DataConfig,
     DemoConfig,
@@ -41,6 +42,7 @@ from fundus_cli.config.train import (
 
 __all__ = [
     "AugmentConfig",
+    "CheckConfig",
     "DataConfig",
     "DemoConfig",
     "Device",

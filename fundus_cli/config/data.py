@@ -31,6 +31,8 @@ class SplitConfig:
     """One mask per structure: name of the structure -> template. The names order the channels."""
     fov: str | None = None
     """The field-of-view mask, where the set has one; otherwise it is found in the photograph."""
+    fov_optional: bool = False
+    """Where no field-of-view mask is there at all, find them in the photographs."""
     observer2: dict[str, str] = field(default_factory=dict)
     """A second observer's masks, scored beside the network."""
     ids: list[str] = field(default_factory=lambda: ["*"])

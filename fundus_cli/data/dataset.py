@@ -98,7 +98,7 @@ def load_dataset(
         )
     problems.raise_if_any(f"data.root={root}: the files do not fit data={config.name}")
     if "train" in files:
-        files["train"], files["val"] = _cut_val(files["train"], config)
+        files["train"], files["val"] = cut_val(files["train"], config)
     wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
     samples, bad = _read_all(wanted, config, root, progress)
     if config.on_bad is OnBad.stop:
@@ -118,9 +118,10 @@ def load_dataset(
     )
 
 
-def _cut_val(
+def cut_val(
     files: list[SampleFiles], config: DataConfig
 ) -> tuple[list[SampleFiles], list[SampleFiles]]:
+    """The photographs of train as (train, val)."""
     held = hold_out(
         [f.id for f in files],
         person=config.person,

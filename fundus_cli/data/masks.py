@@ -74,7 +74,7 @@ PLAIN = MaskRule(channel=MaskChannel.colour, threshold=None, foreground=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Grey:
+class Grey:
     """One number per pixel; a 1-bit image's are bool."""
 
     levels: NDArray[Any]
@@ -91,14 +91,14 @@ def read_mask(path: Path, rule: MaskRule, max_megapixels: float) -> NDArray[np.u
     Raises:
         BadFile: damaged, not an image, or open to more than one reading.
     """
-    pixels = _read_pixels(path, rule, max_megapixels)
+    pixels = read_pixels(path, rule, max_megapixels)
     if rule.foreground:
         return _listed(pixels, rule.foreground).view(np.uint8)
     if rule.threshold is not None:
         return _above(pixels, rule.threshold).view(np.uint8)
     is_structure = _not_black(pixels)
     if is_structure.all():
-        raise BadFile(ONE_COLOUR, _colours_found(pixels))
+        raise BadFile(ONE_COLOUR, colours_found(pixels))
     return is_structure.view(np.uint8)
 
 
@@ -111,7 +111,7 @@ def read_fov_mask(path: Path, max_megapixels: float) -> NDArray[np.bool_]:
     Raises:
         BadFile: damaged, not an image, or more than a tenth of it far from both black and white.
     """
-    pixels = _read_pixels(path, PLAIN, max_megapixels)
+    pixels = read_pixels(path, PLAIN, max_megapixels)
     try:
         return _not_black(pixels)
     except BadFile as error:
@@ -125,7 +125,7 @@ def read_fov_mask(path: Path, max_megapixels: float) -> NDArray[np.bool_]:
         return np.asarray(brightest.levels > brightest.full_scale / 2)
 
 
-def _read_pixels(path: Path, rule: MaskRule, max_megapixels: float) -> _Grey | Image.Image:
+def read_pixels(path: Path, rule: MaskRule, max_megapixels: float) -> Grey | Image.Image:
     """Grey levels, or an RGB image that has colours other than grey."""
     with opened(path, max_megapixels) as file:
         storage = storage_of(file)
@@ -142,14 +142,14 @@ def _read_pixels(path: Path, rule: MaskRule, max_megapixels: float) -> _Grey | I
     if rule.channel is MaskChannel.alpha:
         if alpha is None:
             raise BadFile(NO_ALPHA)
-        return _Grey(levels=alpha, full_scale=255)
+        return Grey(levels=alpha, full_scale=255)
     if alpha is not None and (alpha.min() != alpha.max() or alpha.max() == 0):
         raise BadFile(HAS_ALPHA, f"alpha {alpha.min()}..{alpha.max()}")
     if levels is None:
         return image
     if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise BadFile(NOT_FINITE)
-    return _Grey(levels=levels, full_scale=_full_scale(levels, storage))
+    return Grey(levels=levels, full_scale=_full_scale(levels, storage))
 
 
 def _full_scale(levels: NDArray[Any], storage: Storage) -> float | None:
@@ -167,21 +167,22 @@ def _full_scale(levels: NDArray[Any], storage: Storage) -> float | None:
 
 
 def _has_greys_only(image: Image.Image) -> bool:
-    colours = _colours(image)
+    colours = colours_of(image)
     return colours is not None and all(r == g == b for r, g, b in colours)
 
 
-def _colours(image: Image.Image) -> list[tuple[int, int, int]] | None:
+def colours_of(image: Image.Image) -> list[tuple[int, int, int]] | None:
     """The distinct colours of an RGB image from dark to bright; None if there are very many."""
     counted = image.getcolors(MAX_COLOURS)
     return None if counted is None else sorted(colour for _, colour in counted)  # type: ignore[misc]
 
 
-def _colours_found(pixels: _Grey | Image.Image) -> str:
-    if isinstance(pixels, _Grey):
+def colours_found(pixels: Grey | Image.Image) -> str:
+    """How many levels or colours there are, and which."""
+    if isinstance(pixels, Grey):
         names, what = [f"{level:g}" for level in np.unique(pixels.levels)], "grey levels"
     else:
-        colours = _colours(pixels)
+        colours = colours_of(pixels)
         if colours is None:
             return f"more than {MAX_COLOURS} colours"
         names, what = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours], "colours"
@@ -189,33 +190,33 @@ def _colours_found(pixels: _Grey | Image.Image) -> str:
     return f"{len(names)} {what} " + (" ".join(names) if few else f"{names[0]}..{names[-1]}")
 
 
-def _not_black(pixels: _Grey | Image.Image) -> NDArray[np.bool_]:
+def _not_black(pixels: Grey | Image.Image) -> NDArray[np.bool_]:
     """True where a pixel is not black, given that all such pixels have one colour.
 
     Raises:
         BadFile: more than two colours, or two without black.
     """
-    if isinstance(pixels, _Grey):
+    if isinstance(pixels, Grey):
         levels = pixels.levels
         low, high = levels.min(), levels.max()
         is_two_valued = bool(((levels == low) | (levels == high)).all())
         has_black = low == high or 0 in (low, high)
     else:
-        colours = _colours(pixels) or []
+        colours = colours_of(pixels) or []
         is_two_valued = 1 <= len(colours) <= 2
         has_black = len(colours) == 1 or colours[:1] == [(0, 0, 0)]
         brightest = max(range(3), key=colours[-1].__getitem__) if colours else 0
         levels = np.asarray(pixels.getchannel(brightest))
     if not is_two_valued:
-        raise BadFile(NOT_TWO_VALUED, _colours_found(pixels))
+        raise BadFile(NOT_TWO_VALUED, colours_found(pixels))
     if not has_black:
-        raise BadFile(NO_BLACK, _colours_found(pixels))
+        raise BadFile(NO_BLACK, colours_found(pixels))
     return np.asarray(levels != 0)
 
 
-def _listed(pixels: _Grey | Image.Image, foreground: tuple[str, ...]) -> NDArray[np.bool_]:
+def _listed(pixels: Grey | Image.Image, foreground: tuple[str, ...]) -> NDArray[np.bool_]:
     wanted = [_as_colour(value) for value in foreground]
-    if isinstance(pixels, _Grey):
+    if isinstance(pixels, Grey):
         greys = [r for r, g, b in wanted if r == g == b]
         if pixels.levels.dtype == np.bool_:
             greys = [min(level, 1) for level in greys if level in (0, 1, 255)]
@@ -234,24 +235,24 @@ def _as_colour(value: str) -> tuple[int, int, int]:
     return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
 
 
-def _above(pixels: _Grey | Image.Image, threshold: float) -> NDArray[np.bool_]:
+def _above(pixels: Grey | Image.Image, threshold: float) -> NDArray[np.bool_]:
     _, grey = _extreme_channels(pixels)
     if grey.full_scale is None:
-        raise BadFile(UNKNOWN_FULL_SCALE, _colours_found(grey))
+        raise BadFile(UNKNOWN_FULL_SCALE, colours_found(grey))
     if 0 < grey.levels.max() <= grey.full_scale / 255:
-        raise BadFile(TOO_DARK, _colours_found(grey))
+        raise BadFile(TOO_DARK, colours_found(grey))
     return np.asarray(grey.levels > threshold * grey.full_scale)
 
 
-def _extreme_channels(pixels: _Grey | Image.Image) -> tuple[_Grey, _Grey]:
+def _extreme_channels(pixels: Grey | Image.Image) -> tuple[Grey, Grey]:
     """The darkest and the brightest channel of every pixel."""
-    if isinstance(pixels, _Grey):
+    if isinstance(pixels, Grey):
         return pixels, pixels
     darkest, brightest = (
         pick(pick(pixels.getchannel(0), pixels.getchannel(1)), pixels.getchannel(2))
         for pick in (ImageChops.darker, ImageChops.lighter)
     )
     return (
-        _Grey(levels=np.asarray(darkest), full_scale=255),
-        _Grey(levels=np.asarray(brightest), full_scale=255),
+        Grey(levels=np.asarray(darkest), full_scale=255),
+        Grey(levels=np.asarray(brightest), full_scale=255),
     )

@@ -1,6 +1,7 @@
 """Train and validation, cut by a hash of the person: both eyes together, stable as files come."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ def person_of(identifier: str, pattern: str | None) -> str:
 
 def hash_share(name: str) -> float:
     """A number in [0, 1) that depends on the name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:6], "big") / 2**48
 
 
 def hold_out(

@@ -9,13 +9,16 @@ import fnmatch
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fundus_cli.config import SplitConfig
 from fundus_cli.data.decoding import READABLE_SUFFIXES
-from fundus_cli.errors import Problems
+from fundus_cli.data.mismatch import Mismatch, MismatchKind, plain_id
+from fundus_cli.errors import DataError, Problems
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)
 """Names that systems and editors leave behind; never photographs."""
@@ -75,6 +78,8 @@ def _scan(folder: Path) -> Iterable[str]:
         return [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
 
 
 def _walk(folder: Path) -> Iterable[str]:
@@ -107,6 +112,42 @@ def listed(identifier: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(identifier, pattern) for pattern in patterns)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """The files of one split, paired by id.
+
+    Attributes:
+        images: the photograph of every id.
+        targets: {structure: {id: mask}}, also those without a photograph.
+        fovs: {id: field-of-view mask} likewise.
+        observer2: {structure: {id: mask}} likewise.
+        has_fov: field-of-view masks belong to the split.
+        mismatches: everything that does not pair.
+    """
+
+    images: dict[str, Path]
+    targets: dict[str, dict[str, Path]]
+    fovs: dict[str, Path]
+    observer2: dict[str, dict[str, Path]]
+    has_fov: bool
+    mismatches: list[Mismatch]
+
+    def files(self, identifier: str) -> SampleFiles:
+        """What there is of one photograph; masks may be missing."""
+        return SampleFiles(
+            id=identifier,
+            image=self.images[identifier],
+            targets={n: f[identifier] for n, f in self.targets.items() if identifier in f},
+            fov=self.fovs.get(identifier),
+            observer2={n: f[identifier] for n, f in self.observer2.items() if identifier in f},
+        )
+
+    def is_complete(self, identifier: str) -> bool:
+        """Whether a photograph has all the files that its split asks for."""
+        has_targets = all(identifier in files for files in self.targets.values())
+        return has_targets and (not self.has_fov or identifier in self.fovs)
+
+
 def match_split(
     index: FileIndex, split: SplitConfig, split_name: str, problems: Problems
 ) -> list[SampleFiles]:
@@ -115,51 +156,69 @@ def match_split(
     Returns:
         The complete ones in order of their ids.
     """
-    images = _one_each(index, split.image, split.ids, problems, f"{split_name} photograph")
+    pairing = pair_files(index, split, split_name)
+    for mismatch in pairing.mismatches:
+        problems.add(*mismatch.told())
+    return [pairing.files(i) for i in sorted(pairing.images) if pairing.is_complete(i)]
+
+
+def pair_files(index: FileIndex, split: SplitConfig, split_name: str) -> Pairing:
+    """Pair every photograph of a split with its masks by id."""
+    mismatches: list[Mismatch] = []
+
+    def wrong(kind: MismatchKind, role: str, template: str, **more: Any) -> None:
+        mismatches.append(
+            Mismatch(kind=kind, split=split_name, role=role, template=template, **more)
+        )
+
+    images = _one_each(index, split.image, split.ids, partial(wrong, role="photograph"))
     if not images:
-        problems.add(f"{split_name}: no photograph found; expected", split.image)
+        wrong(MismatchKind.no_photograph, "photograph", split.image)
     for literal in split.ids:
         if images and not any(c in literal for c in "*?[") and literal not in images:
-            problems.add(f"{split_name}: listed in data.{split_name}.ids but not found", literal)
+            wrong(MismatchKind.not_listed, "photograph", split.image, identifier=literal)
     targets = {
-        name: _partners(index, template, split, images, problems, f"{split_name} {name} mask")
+        name: _partners(
+            index, template, split, images, partial(wrong, role=f"{name} mask", structure=name)
+        )
         for name, template in split.targets.items()
     }
+    has_fov = split.fov is not None and (not split.fov_optional or bool(index.find(split.fov)))
     fovs = (
-        _partners(index, split.fov, split, images, problems, f"{split_name} field-of-view mask")
-        if split.fov is not None
+        _partners(index, split.fov, split, images, partial(wrong, role="field-of-view mask"))
+        if has_fov and split.fov is not None
         else {}
     )
     observer2 = {
-        name: _one_each(index, template, split.ids, problems, f"{split_name} second observer")
+        name: _one_each(
+            index, template, split.ids, partial(wrong, role="second observer", structure=name)
+        )
         for name, template in split.observer2.items()
     }
-    return [
-        SampleFiles(
-            id=identifier,
-            image=image,
-            targets={name: files[identifier] for name, files in targets.items()},
-            fov=fovs.get(identifier),
-            observer2={
-                n: files[identifier] for n, files in observer2.items() if identifier in files
-            },
-        )
-        for identifier, image in sorted(images.items())
-        if all(identifier in files for files in targets.values())
-        and (split.fov is None or identifier in fovs)
-    ]
+    return Pairing(
+        images=images,
+        targets=targets,
+        fovs=fovs,
+        observer2=observer2,
+        has_fov=has_fov,
+        mismatches=mismatches,
+    )
 
 
 def _one_each(
-    index: FileIndex, template: str, ids: Sequence[str], problems: Problems, what: str
+    index: FileIndex, template: str, ids: Sequence[str], wrong: Callable[..., None]
 ) -> dict[str, Path]:
     unique = {}
     for identifier, paths in index.find(template).items():
         if not listed(identifier, ids):
             continue
         if len(paths) > 1:
-            names = " and ".join(sorted(path.name for path in paths))
-            problems.add(f"{what}: more than one file for one id; keep one", names)
+            wrong(
+                MismatchKind.doubled,
+                template=template,
+                identifier=identifier,
+                files=tuple(sorted(paths)),
+            )
         unique[identifier] = paths[0]
     return unique
 
@@ -169,27 +228,26 @@ def _partners(
     template: str,
     split: SplitConfig,
     images: dict[str, Path],
-    problems: Problems,
-    what: str,
+    wrong: Callable[..., None],
 ) -> dict[str, Path]:
-    found = _one_each(index, template, split.ids, problems, what)
+    found = _one_each(index, template, split.ids, wrong)
     left_over = {identifier for identifier in found if identifier not in images}
+    left_over_by_plain = {plain_id(identifier): identifier for identifier in sorted(left_over)}
     for identifier in images:
         if identifier not in found:
-            near = sorted(other for other in left_over if _alike(other, identifier))
-            hint = f" (found {found[near[0]].name}, which is another name)" if near else ""
-            problems.add(
-                f"{what} missing, expected {template}, for", images[identifier].name + hint
+            near = left_over_by_plain.get(plain_id(identifier))
+            wrong(
+                MismatchKind.missing,
+                template=template,
+                identifier=identifier,
+                files=(images[identifier],),
+                near=found[near] if near is not None else None,
             )
     for identifier in sorted(left_over):
-        problems.add(f"{what} without a photograph {split.image}", found[identifier].name)
+        wrong(
+            MismatchKind.left_over,
+            template=split.image,
+            identifier=identifier,
+            files=(found[identifier],),
+        )
     return found
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two ids differ only in case or in leading zeros."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"0+(?=\d)", "", text.casefold())
-
-    return plain(one) == plain(other)

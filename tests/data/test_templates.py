@@ -155,3 +155,20 @@ def test_the_real_sets_split_as_their_tables_say(real_data: Path) -> None:
         assert (train_problems, test_problems) == ([], [])
         assert (len(train), len(test)) == sizes
         assert not {f.image for f in train} & {f.image for f in test}
+
+
+def test_optional_field_of_view_masks_are_all_there_or_none(tmp_path: Path) -> None:
+    split = preset("folder").train
+    touch(tmp_path, "train_images/a.png", "train_images/b.png")
+    touch(tmp_path, "train_masks/a.png", "train_masks/b.png")
+    found, problems = match(tmp_path, split)
+    assert [f.fov for f in found] == [None, None]
+    assert problems == []
+    touch(tmp_path, "train_fov/a.png")
+    found, problems = match(tmp_path, split)
+    assert [f.id for f in found] == ["a"]
+    assert len(problems) == 1
+    assert "field-of-view mask missing" in problems[0]
+    touch(tmp_path, "train_fov/b.gif")
+    found, problems = match(tmp_path, split)
+    assert [f.fov.name for f in found if f.fov] == ["a.png", "b.gif"]

@@ -1,0 +1,1 @@
+"""Everything that is wrong with a data set, told file by file, and a repaired copy."""

@@ -1,0 +1,182 @@
+"""A repaired copy of a data set: what is not in doubt is mended, the rest is named and left out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fundus_cli.check.findings import below
+from fundus_cli.check.mending import Change, Entry, Mender, left_out, mask_folder
+from fundus_cli.check.parallel import in_order
+from fundus_cli.check.photograph import Inspected
+from fundus_cli.check.survey import Survey, survey
+from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
+from fundus_cli.data.mismatch import Mismatch, MismatchKind
+from fundus_cli.data.templates import SampleFiles
+from fundus_cli.errors import RunFolderError
+from fundus_cli.run.files import write_whole
+
+PRESET = Path("configs") / "data" / "repaired.yaml"
+SUFFIX = "{id}.*"
+
+
+@dataclass(slots=True, kw_only=True)
+class Repair:
+    """A repaired copy.
+
+    Attributes:
+        changes: a row per thing that was changed or left out.
+        written: {train or test: photographs in the copy}.
+        after: the copy, checked again.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    written: dict[str, int] = field(default_factory=dict)
+    after: Survey
+
+    def plain(self) -> dict[str, object]:
+        """As report.json holds it."""
+        return {
+            "written": self.written,
+            "changes": [change.plain() for change in self.changes],
+            "still_wrong": [one.plain() for one in self.after.wrong],
+        }
+
+
+def refuse_place(folder: Path, root: Path) -> None:
+    """Raise RunFolderError unless a copy can be written there without touching the data set."""
+    there, here = folder.resolve(), root.resolve()
+    if there == here or here in there.parents:
+        raise RunFolderError(f"output={folder}: lies in the data set; fix=true needs another")
+    taken = [name for name in ("train_images", "test_images") if (folder / name).exists()]
+    if taken:
+        raise RunFolderError(f"output={folder}: holds {taken[0]} already; choose another folder")
+
+
+def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Repair:
+    """Write the repaired copy and check it.
+
+    The copy has the layout of data=folder, and configs/data/repaired.yaml for all that this layout
+    does not say (persons, several structures, a second observer).
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    entries, changes = _entries(result)
+    written = {"train": 0, "test": 0}
+    mender = Mender(result.config, result.root, folder)
+    for entry, (is_written, of_entry) in zip(entries, in_order(mender, entries), strict=True):
+        changes += of_entry
+        written[entry.split] += is_written
+        progress(len(entries))
+    config = _config_of_copy(result.config, written["test"] > 0)
+    _write_preset(config, folder)
+    after = survey(replace(config, root=str(folder)), folder, None, lambda total: None)
+    return Repair(changes=changes, written=written, after=after)
+
+
+def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
+    """The photographs to copy, with all their masks, and what is left out from the start."""
+    copy_of = _equal_photographs(result)
+    entries, changes = [], []
+    for split, pairing in result.pairings.items():
+        pairs = result.pairs[split]
+        doubled = {
+            (m.role, m.identifier): m.files
+            for m in pairing.mismatches
+            if m.kind is MismatchKind.doubled
+        }
+        for identifier in sorted(pairing.images):
+            files = _with_pairs(pairing.files(identifier), pairs)
+            if files.image in copy_of:
+                kept = below(copy_of[files.image], result.root)
+                changes.append(left_out(files.image, result.root, f"the same picture as {kept}"))
+                continue
+            of_this = {role: paths for (role, i), paths in doubled.items() if i == identifier}
+            renamed = frozenset(p for (_, i), p in pairs.items() if i == identifier)
+            entries.append(Entry(split=split, files=files, doubled=of_this, renamed=renamed))
+        used = set(pairs.values())
+        changes += [
+            left_out(m.files[0], result.root, "no photograph belongs to it")
+            for m in pairing.mismatches
+            if _is_left_over(m) and m.files[0] not in used
+        ]
+    return entries, changes
+
+
+def _is_left_over(mismatch: Mismatch) -> bool:
+    return mismatch.kind is MismatchKind.left_over
+
+
+def _with_pairs(files: SampleFiles, pairs: dict[tuple[str, str], Path]) -> SampleFiles:
+    """With the masks that other names suggest."""
+    targets, fov = dict(files.targets), files.fov
+    for (role, identifier), path in pairs.items():
+        if identifier != files.id:
+            continue
+        if role == "field-of-view mask":
+            fov = path
+        else:
+            targets[role.removesuffix(" mask")] = path
+    return replace(files, targets=targets, fov=fov)
+
+
+def _equal_photographs(result: Survey) -> dict[Path, Path]:
+    """{photograph to leave out: the equal one that stays}; test photographs stay."""
+    first: dict[str, Inspected] = {}
+    left: dict[Path, Path] = {}
+    structures = set(result.config.structures)
+
+    def rank(one: Inspected) -> tuple[bool, bool, str]:
+        return not structures <= set(one.covered), one.job.split != "test", one.job.files.id
+
+    for one in sorted(result.photographs, key=rank):
+        if not one.pixel_hash:
+            continue
+        kept = first.setdefault(one.pixel_hash, one)
+        if kept is not one:
+            left[one.job.files.image] = kept.job.files.image
+    return left
+
+
+def _config_of_copy(config: DataConfig, has_test: bool) -> DataConfig:
+    """Where the copy's files lie; masks need no rule any more."""
+    return replace(
+        config,
+        name="repaired",
+        root=None,
+        train=_split_of_copy(config.train, "train"),
+        test=_split_of_copy(config.test, "test") if config.test and has_test else None,
+        mask_channel=MaskChannel.colour,
+        mask_threshold=None,
+        mask_foreground=[],
+        demo=None,
+    )
+
+
+def _split_of_copy(split: SplitConfig, name: str) -> SplitConfig:
+    single = len(split.targets) == 1
+    return SplitConfig(
+        image=f"{name}_images/{SUFFIX}",
+        targets={
+            structure: f"{mask_folder(name, structure, single)}/{SUFFIX}"
+            for structure in split.targets
+        },
+        fov=f"{name}_fov/{SUFFIX}",
+        observer2={s: f"{name}_observer2/{s}/{SUFFIX}" for s in split.observer2},
+    )
+
+
+def _write_preset(config: DataConfig, folder: Path) -> None:
+    """configs/data/repaired.yaml: every value as JSON, which is YAML."""
+    plain = to_plain(config)
+    assert isinstance(plain, dict)
+    lines = [
+        "# Written by fundus-check: fundus-train --config-dir <here>/configs data=repaired"
+        " data.root=<here>",
+        "defaults: [_base]",
+    ]
+    lines += [f"{key}: {json.dumps(value)}" for key, value in plain.items() if key != "root"]
+    path = folder / PRESET
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))

@@ -1,0 +1,60 @@
+"""What does not pair: one record per mismatch, and the line in which training tells it."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class MismatchKind(Enum):
+    no_photograph = "no_photograph"
+    not_listed = "not_listed"
+    doubled = "doubled"
+    missing = "missing"
+    left_over = "left_over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One photograph or mask that the templates of a split do not pair.
+
+    Attributes:
+        role: `photograph`, `<structure> mask`, `field-of-view mask` or `second observer`.
+        structure: the structure of a mask, otherwise "".
+        template: where the missing file is expected; of a left-over mask, where its photograph is.
+        files: those at fault; of a missing mask, its photograph.
+        near: a left-over file whose name differs only in case or leading zeros.
+    """
+
+    kind: MismatchKind
+    split: str
+    role: str
+    template: str
+    identifier: str = ""
+    structure: str = ""
+    files: tuple[Path, ...] = ()
+    near: Path | None = None
+
+    def told(self) -> tuple[str, str]:
+        """(kind, offender) as `Problems` gathers them."""
+        what = f"{self.split} {self.role}"
+        match self.kind:
+            case MismatchKind.no_photograph:
+                return f"{self.split}: no photograph found; expected", self.template
+            case MismatchKind.not_listed:
+                kind = f"{self.split}: listed in data.{self.split}.ids but not found"
+                return kind, self.identifier
+            case MismatchKind.doubled:
+                names = " and ".join(sorted(path.name for path in self.files))
+                return f"{what}: more than one file for one id; keep one", names
+            case MismatchKind.missing:
+                hint = f" (found {self.near.name}, which is another name)" if self.near else ""
+                kind = f"{what} missing, expected {self.template}, for"
+                return kind, self.files[0].name + hint
+            case MismatchKind.left_over:
+                return f"{what} without a photograph {self.template}", self.files[0].name
+
+
+def plain_id(identifier: str) -> str:
+    """The id without what easily goes wrong in a name: case and leading zeros."""
+    return re.sub(r"0+(?=\d)", "", identifier.casefold())
