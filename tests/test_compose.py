@@ -20,6 +20,7 @@ from fundus_cli.compose import (
 )
 from fundus_cli.config import DataConfig, EvalConfig, OptimizerName, TrainConfig, to_plain
 from fundus_cli.errors import ConfigError
+from fundus_cli.sweep import PLUGINS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -42,6 +43,8 @@ def test_every_yaml_file_is_a_choice_or_a_base() -> None:
     assert found == expected | {
         "train.yaml",
         "eval.yaml",
+        "report.yaml",
+        *(f"sweep/{name.partition('=')[2]}.yaml" for name in PLUGINS),
         "data/_base.yaml",
         "data/_as_trained.yaml",
     }
