@@ -45,7 +45,7 @@ def run_sweep(
         RunFolderError: another sweep is at work in the folder.
         ConfigError: Hydra's sweeper refuses the overrides.
     """
-    _check_plugins(overrides)
+    check_plugins(overrides)
     stop.defer()
     sweep_dir = _sweep_folder(program, overrides, config_dir)
     started, own_process = time.time(), os.getpid()
@@ -88,7 +88,8 @@ def run_sweep(
     return failed
 
 
-def _check_plugins(overrides: Sequence[str]) -> None:
+def check_plugins(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a chosen sweeper or launcher that is not installed."""
     for choice in overrides:
         if choice not in PLUGINS:
             continue

@@ -21,6 +21,7 @@ from fundus_cli.compose import (
 from fundus_cli.config import DataConfig, EvalConfig, OptimizerName, TrainConfig, to_plain
 from fundus_cli.errors import ConfigError
 from fundus_cli.programs import PROGRAMS
+from fundus_cli.sweep import PLUGINS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -41,8 +42,7 @@ def test_every_yaml_file_is_a_choice_or_a_base() -> None:
     found = {p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml")}
     expected = {f"{g}/{c}.yaml" for g in GROUPS for c in choices(g)}
     programs = {f"{name}.yaml" for name in PROGRAMS}
-    # What a chosen sweeper or launcher starts from; sweep.py adds it.
-    ready = {path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "sweep").glob("*.yaml")}
+    ready = {f"sweep/{name.partition('=')[2]}.yaml" for name in PLUGINS}
     bases = {"data/_base.yaml", "data/_as_trained.yaml"}
     assert found == expected | programs | ready | bases
 

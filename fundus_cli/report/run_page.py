@@ -43,7 +43,9 @@ def content_of(run: Run) -> dict[str, Any]:
         "environment": _environment(run.environment),
         "command": reproducing_command(run),
         "files": sorted(
-            path.name for path in run.folder.iterdir() if path.is_file() and path.name[0] != "."
+            path.name
+            for path in run.folder.iterdir()
+            if path.is_file() and path.name[0] != "." and path.name != REPORT_NAME
         ),
     }
 
