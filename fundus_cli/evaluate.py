@@ -68,7 +68,10 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
         terminal.log_to(folder / "eval.log")
         for line in (*dataset.warnings, *seen_in_training(saved, dataset, split)):
             terminal.say(line)
-        evaluation = score(saved, predictor, dataset, data.name, split, threshold)
+        evaluation = score(
+            saved, predictor, dataset, data.name, split, threshold, progress=terminal.scoring
+        )
+        terminal.close_bar()
         dtype = str(predictor.dtype).removeprefix("torch.")
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
         write_json(folder / "environment.json", describe(device, dtype))

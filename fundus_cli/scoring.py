@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fundus_cli.config import Precision
 from fundus_cli.data.dataset import Dataset
@@ -52,11 +51,11 @@ def score(
     threshold: Threshold,
     *,
     shape_metrics: bool = True,
-    between: Callable[[], object] = lambda: None,
+    progress: Callable[[int], object] = lambda total: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on one split of a data set, or on `all` of it.
 
-    `between` is called after each photograph; what it raises ends the scoring.
+    `progress` is called after each photograph with their number; what it raises ends the scoring.
 
     Raises:
         DataError: the split has no photographs, or other structures than the network.
@@ -80,20 +79,18 @@ def score(
         tta=predictor.tta,
         dtype=str(predictor.dtype).removeprefix("torch."),
     )
-    with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
 
-        def scored() -> None:
-            bar.update()
-            between()
+    def scored() -> None:
+        progress(len(samples))
 
-        return evaluate(
-            lambda sample: [predictor.probability(sample)],
-            samples,
-            dataset.structures,
-            [protocol],
-            shape_metrics=shape_metrics,
-            progress=scored,
-        )[0]
+    return evaluate(
+        lambda sample: [predictor.probability(sample)],
+        samples,
+        dataset.structures,
+        [protocol],
+        shape_metrics=shape_metrics,
+        progress=scored,
+    )[0]
 
 
 def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
