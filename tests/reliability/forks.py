@@ -25,7 +25,7 @@ from fundus_cli.cli import main
 
 # Imported here so that no child has to; drawing needs no display.
 matplotlib.use("Agg")
-import matplotlib.pyplot  # noqa: E402, F401
+import matplotlib.pyplot
 
 assert fundus_cli.train
 
