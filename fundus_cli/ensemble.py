@@ -1,6 +1,6 @@
 """Several checkpoints on the same photographs: each alone, and their averaged prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,6 +116,7 @@ def score_members(
     threshold: Threshold | None,
     *,
     shape_metrics: bool = True,
+    progress: Callable[[int], object] = lambda total: None,
 ) -> tuple[Evaluation, dict[str, Evaluation]]:
     """Evaluate the ensemble and every member in one pass over the photographs.
 
@@ -125,6 +126,7 @@ def score_members(
         split: train, val, test or all.
         threshold: the ensemble's; None takes the mean of the members' own.
         shape_metrics: whether to work out metrics of shape.
+        progress: called after each photograph with the number of all.
 
     Returns:
         The ensemble's evaluation, with the members' beside it, and each member's by name.
@@ -155,7 +157,7 @@ def score_members(
     )
     protocols = [together, *own_protocols]
     evaluations = score_each(
-        ensemble.probabilities, samples, dataset.structures, protocols, shape_metrics
+        ensemble.probabilities, samples, dataset.structures, protocols, shape_metrics, progress
     )
     alone = {m.name: own for m, own in zip(members, evaluations[1:], strict=True)}
     return with_members(evaluations[0], alone), alone

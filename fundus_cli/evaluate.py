@@ -99,10 +99,11 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
             terminal.say(line)
         if len(members) == 1:
             predictor: Predictor | Ensemble = first.predictor
-            evaluation = score_one(config, first, data.name)
+            evaluation = score_one(config, first, data.name, terminal)
         else:
             predictor = Ensemble(members, config.split.value)
             evaluation = score_several(config, predictor, data.name, folder, terminal)
+        terminal.close_bar()
         dtype = str(first.predictor.dtype).removeprefix("torch.")
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
         write_json(folder / "environment.json", describe(first.predictor.device, dtype))
@@ -172,7 +173,7 @@ def load_members(
     return members
 
 
-def score_one(config: EvalConfig, member: Member, data_name: str) -> Evaluation:
+def score_one(config: EvalConfig, member: Member, data_name: str, terminal: Terminal) -> Evaluation:
     """The scores of a checkpoint, the very ones that its training run wrote."""
     return score(
         member.saved,
@@ -182,6 +183,7 @@ def score_one(config: EvalConfig, member: Member, data_name: str) -> Evaluation:
         config.split.value,
         member.threshold,
         shape_metrics=config.shape_metrics,
+        progress=terminal.scoring,
     )
 
 
@@ -191,8 +193,14 @@ def score_several(
     """The scores of an ensemble; those of its members go into members/ and members.csv."""
     given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
     evaluation, alone = score_members(
-        ensemble, data_name, config.split.value, given, shape_metrics=config.shape_metrics
+        ensemble,
+        data_name,
+        config.split.value,
+        given,
+        shape_metrics=config.shape_metrics,
+        progress=terminal.scoring,
     )
+    terminal.close_bar()
     for name, own in alone.items():
         place = folder / "members" / name
         place.mkdir(parents=True, exist_ok=True)

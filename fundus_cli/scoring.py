@@ -6,7 +6,6 @@ from typing import Protocol as Interface
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fundus_cli.config import Precision
 from fundus_cli.data.dataset import Dataset
@@ -53,11 +52,11 @@ def score(
     threshold: Threshold,
     *,
     shape_metrics: bool = True,
-    between: Callable[[], object] = lambda: None,
+    progress: Callable[[int], object] = lambda total: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on one split of a data set, or on `all` of it.
 
-    `between` is called after each photograph; what it raises ends the scoring.
+    `progress` is called after each photograph with their number; what it raises ends the scoring.
 
     Raises:
         DataError: the split has no photographs, or other structures than the network.
@@ -70,7 +69,7 @@ def score(
         dataset.structures,
         [protocol],
         shape_metrics,
-        between,
+        progress,
     )[0]
 
 
@@ -102,27 +101,24 @@ def score_each(
     structures: Sequence[str],
     protocols: Sequence[Protocol],
     shape_metrics: bool,
-    between: Callable[[], object] = lambda: None,
+    progress: Callable[[int], object] = lambda total: None,
 ) -> list[Evaluation]:
-    """Evaluate one or several predictions of the same photographs, with a bar on a terminal.
+    """Evaluate one or several predictions of the same photographs.
 
-    `between` is called after each photograph; what it raises ends the scoring.
+    `progress` is called after each photograph with their number; what it raises ends the scoring.
     """
-    split = protocols[0].split
-    with tqdm(total=len(samples), desc=f"scoring {split}", disable=None, leave=False) as bar:
 
-        def scored() -> None:
-            bar.update()
-            between()
+    def scored() -> None:
+        progress(len(samples))
 
-        return evaluate(
-            predict,
-            samples,
-            structures,
-            protocols,
-            shape_metrics=shape_metrics,
-            progress=scored,
-        )
+    return evaluate(
+        predict,
+        samples,
+        structures,
+        protocols,
+        shape_metrics=shape_metrics,
+        progress=scored,
+    )
 
 
 def samples_to_score(

@@ -17,10 +17,16 @@ class Terminal:
         self._bar: tqdm | None = None
         self._bar_name = ""
         self._broken = False
+        self._bars_are_broken = False
 
     def log_to(self, path: Path) -> None:
         """From now on append every line, with its time, to a file."""
         self._log = path
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.read_bytes().endswith(b"\n"):
+                # A full disk or a kill cut the last line short.
+                with path.open("a") as file:
+                    file.write("\n")
 
     def say(self, line: str) -> None:
         """A line on standard output and in the log."""
@@ -59,6 +65,10 @@ class Terminal:
         """One more photograph of `total` is in the repaired copy."""
         self._advance("writing the copy", total, "photo")
 
+    def scoring(self, total: int) -> None:
+        """One more photograph of `total` is scored."""
+        self._advance("scoring", total, "photo")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)
@@ -66,18 +76,25 @@ class Terminal:
     def close_bar(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def _advance(self, name: str, total: int, unit: str, done: int | None = None) -> None:
-        if self._bar is None or self._bar_name != name:
-            self.close_bar()
-            self._bar_name = name
-            # disable=None: no bar unless standard error is a terminal.
-            self._bar = tqdm(total=total, desc=name, unit=unit, leave=False, disable=None)
-        self._bar.update(done - self._bar.n if done is not None else 1)
-        if self._bar.n >= total:
-            self.close_bar()
+        if self._bars_are_broken:
+            return
+        try:
+            if self._bar is None or self._bar_name != name:
+                self.close_bar()
+                self._bar_name = name
+                # disable=None: no bar unless standard error is a terminal.
+                self._bar = tqdm(total=total, desc=name, unit=unit, leave=False, disable=None)
+            self._bar.update(done - self._bar.n if done is not None else 1)
+            if self._bar.n >= total:
+                self.close_bar()
+        except OSError:
+            # The terminal is gone; so are its bars, and training goes on.
+            self._bars_are_broken, self._bar = True, None
 
     def __enter__(self) -> "Terminal":
         return self

@@ -153,16 +153,17 @@ def _finish(
         return summary
     predictor = predictor_of(saved, trainer.device)
 
-    def obey() -> None:
+    def scored(total: int) -> None:
+        terminal.scoring(total)
         stop.raise_if_asked(
             "training is complete; the same command with "
             f"output={config.output} and resume=auto scores it"
         )
 
-    obey()
     evaluation = score(
-        saved, predictor, dataset, config.data.name, split, saved.threshold, between=obey
+        saved, predictor, dataset, config.data.name, split, saved.threshold, progress=scored
     )
+    terminal.close_bar()
     write_scores(
         folder, evaluation, predictor, dataset, config.overlays, config.data.max_megapixels
     )

@@ -154,8 +154,13 @@ class Trainer:
         for number in range(progress.batch, self.num_batches):
             self._obey_signals()
             started = time.monotonic()
-            batch = self.sampler.batch(epoch, order[number * size : (number + 1) * size])
-            progress.loss_sum += self._step(batch, epoch) * len(batch)
+            indices = order[number * size : (number + 1) * size]
+            try:
+                batch = self.sampler.batch(epoch, indices)
+                loss = self._step(batch, epoch)
+            except (MemoryError, RuntimeError) as error:
+                raise self._memory_error(error, len(indices)) from error
+            progress.loss_sum += loss * len(batch)
             progress.num_seen += len(batch)
             progress.batch, progress.step = number + 1, progress.step + 1
             if self.average is not None:
@@ -177,12 +182,9 @@ class Trainer:
             lr_at(self.config.scheduler, optimizer.lr, progress.step, self.total_steps),
         )
         self.model.train()
-        try:
-            loss = self._loss(batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except (MemoryError, RuntimeError) as error:
-            raise _memory_error(error, batch) from error
+        loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())
         norm = gradient_norm(self.model)
         if not (math.isfinite(value) and math.isfinite(norm)):
@@ -201,6 +203,17 @@ class Trainer:
         every = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
         return torch.stack(losses).mean()
+
+    def _memory_error(self, error: BaseException, batch_size: int) -> BaseException:
+        """The same error, or one line when memory ran out."""
+        if not is_out_of_memory(error):
+            return error
+        data = self.config.data
+        side = f"patches of {data.patch_px} px" if data.patch_px else "whole photographs"
+        return MachineError(
+            f"out of memory: batch_size={batch_size}, {side}, did not fit; lower batch_size, "
+            "data.patch_px, data.fov_diameter_px or model.base_channels"
+        )
 
     def _close_epoch(self, epoch: int) -> None:
         """Test loss, validation, log row, checkpoints."""
@@ -340,13 +353,3 @@ def gradient_norm(model: nn.Module) -> float:
     """Euclidean norm of all gradients."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     return float(torch.stack(torch._foreach_norm(grads)).norm())
-
-
-def _memory_error(error: BaseException, batch: Batch) -> BaseException:
-    if not is_out_of_memory(error):
-        return error
-    height, width = batch.image.shape[2:]
-    return MachineError(
-        f"out of memory: batch_size={len(batch)} at {width}x{height} did not fit; lower "
-        "batch_size, data.patch_px, data.fov_diameter_px or model.base_channels"
-    )

@@ -1,0 +1,84 @@
+"""A photograph that hangs ends the command in a line; what a thread meets reaches the caller."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import write_tiny_set
+
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import DataConfig, TrainConfig
+from fundus_cli.data import reading
+from fundus_cli.data.reading import read_samples
+from fundus_cli.data.samples import Sample, read_sample
+from fundus_cli.data.templates import SampleFiles
+from fundus_cli.errors import MachineError
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> tuple[list[SampleFiles], DataConfig, Path]:
+    root = write_tiny_set(tmp_path / "data", train=4, test=1)
+    overrides = ("data=folder", f"data.root={root}", "output=x", "data.timeout_s=0.5")
+    config = to_typed(
+        compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig
+    )
+    files = [
+        SampleFiles(
+            id=f"p{n}",
+            image=root / "train_images" / f"p{n}.png",
+            targets={"vessel": root / "train_masks" / f"p{n}.png"},
+        )
+        for n in range(4)
+    ]
+    return files, config.data, root
+
+
+def test_the_order_is_that_of_the_files(
+    wanted: tuple[list[SampleFiles], DataConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_first(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
+        time.sleep(0.2 if files.id == "p0" else 0)
+        return read_sample(files, config, root)
+
+    monkeypatch.setattr(reading, "read_sample", slow_first)
+    totals: list[int] = []
+    samples = read_samples(*wanted, totals.append)
+    assert [s.id for s in samples if isinstance(s, Sample)] == ["p0", "p1", "p2", "p3"]
+    assert totals == [4, 4, 4, 4]
+
+
+def test_a_read_that_never_returns_is_named_in_time(
+    wanted: tuple[list[SampleFiles], DataConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_ever = threading.Event()
+
+    def stuck(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
+        if files.id == "p2":
+            for_ever.wait()
+        return read_sample(files, config, root)
+
+    monkeypatch.setattr(reading, "read_sample", stuck)
+    started = time.monotonic()
+    with pytest.raises(
+        MachineError, match=r"reading train_images/p2\.png has taken more than 0\.5"
+    ):
+        read_samples(*wanted)
+    assert time.monotonic() - started < 10
+    for_ever.set()
+
+
+def test_what_a_thread_meets_reaches_the_caller(
+    wanted: tuple[list[SampleFiles], DataConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "read_sample", no_memory)
+    with pytest.raises(MemoryError):
+        read_samples(*wanted)
+
+
+def test_nothing_to_read_is_nothing(wanted: tuple[list[SampleFiles], DataConfig, Path]) -> None:
+    _, config, root = wanted
+    assert read_samples([], config, root) == []

@@ -1,0 +1,118 @@
+"""Tests 4, 37, 41, 45 and 61: a full disk, little memory, nobody who reads, another machine."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reliability.kit import LONG, complaint, environment, result_of, run, train, tree
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    """Test 4; the command that goes on has two threads, which test 45 wants to be told."""
+    plain = (*LONG, "scheduler=constant")
+    assert run(tmp_path, *train(shared_tiny_set, "whole", *plain)).returncode == 0
+    assert run(tmp_path, *train(shared_tiny_set, "run", *plain[1:], "epochs=1")).returncode == 0
+    folder = tmp_path / "run"
+    before = {name: (folder / name).read_bytes() for name in ("last.pt", "best.pt", "log.csv")}
+    again = train(shared_tiny_set, "run", *plain, "resume=auto")
+    most = len(before["last.pt"]) - 1
+
+    def small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    full = run(tmp_path, *again, preexec_fn=small_files_only)
+    complaint(full, 5, "last.pt: cannot be written (File too large)", "MB free", "resume=auto")
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert not list(folder.glob(".*.tmp"))
+    assert json.loads((folder / "summary.json").read_text())["exit_code"] == 5
+
+    finished = run(tmp_path, *again, env=environment(tmp_path, OMP_NUM_THREADS="2"))
+    assert finished.returncode == 0, finished.stderr
+    assert "warning: threads was 1 and is 2; from here on the bits may differ" in finished.stdout
+    own, other = result_of(folder), result_of(tmp_path / "whole")
+    assert set(own) == set(other)
+
+
+def test_nobody_reads_and_the_log_cannot_be_written(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Tests 37 and 61: a full standard output, and train.log on a full disk."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").symlink_to("/dev/full")
+    with Path("/dev/full").open("w") as full:
+        result = run(tmp_path, *train(shared_tiny_set, "run"), stdout=full)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
+
+
+def test_a_pipe_that_is_closed_does_not_stop_training(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    """Test 61: `fundus-train | head -1`."""
+    words = " ".join(f"'{word}'" for word in train(shared_tiny_set, "run"))
+    shell = f"{sys.executable} -m fundus_cli {words} | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", shell],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 1
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "Epoch: 2/2" in log
+    assert "run folder: run" in log
+    assert "\r" not in log
+
+
+def test_too_little_memory_names_the_batch_and_what_to_lower(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    """Test 41."""
+
+    def little_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    big = (
+        "data.patch_px=512",
+        "batch_size=64",
+        "model.base_channels=64",
+        "data.patches_per_image=32",
+    )
+    result = run(tmp_path, *train(shared_tiny_set, "run", *big), preexec_fn=little_memory)
+    complaint(
+        result, 5, "out of memory: batch_size=64, patches of 512 px", "lower", "model.base_channels"
+    )
+
+
+@pytest.mark.slow
+def test_other_threads_give_nearly_the_same(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Test 46: one and two threads end within 1e-3 of each other's loss."""
+    losses = []
+    for threads in ("1", "2"):
+        env = environment(tmp_path, OMP_NUM_THREADS=threads)
+        result = run(tmp_path, *train(shared_tiny_set, threads), env=env)
+        assert result.returncode == 0, result.stderr
+        lines = (tmp_path / threads / "log.csv").read_text().splitlines()
+        losses.append(float(lines[-1].split(",")[1]))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+def test_the_data_set_is_only_read(tmp_path: Path, tiny_set: Path) -> None:
+    """Test 36: a data set that cannot be written trains, and stays as it was."""
+    before = tree(tiny_set)
+    for path in [*tiny_set.rglob("*"), tiny_set]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        result = run(tmp_path, *train(tiny_set, "run", "epochs=1"))
+        assert result.returncode == 0, result.stderr
+        assert tree(tiny_set) == before
+    finally:
+        for path in [tiny_set, *tiny_set.rglob("*")]:
+            path.chmod(0o755)

@@ -1,0 +1,170 @@
+"""Tests 12, 13, 14, 21, 34, 56 and 57: what comes from elsewhere runs nothing and reads nothing."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ONE_THREAD
+from PIL import Image
+from reliability.kit import complaint, environment, run, train
+
+from fundus_cli.programs import PROGRAMS
+
+
+class Touch:
+    """A pickle that makes a folder where it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("MARK",)
+
+
+TAKES_CHECKPOINT = [
+    name
+    for name, program in PROGRAMS.items()
+    if any(field.name == "checkpoint" for field in fields(program.schema))
+]
+
+
+@pytest.mark.parametrize("program", TAKES_CHECKPOINT)
+def test_a_hostile_checkpoint_is_refused_at_every_door(tmp_path: Path, program: str) -> None:
+    """Test 12: the door of every program that is given a checkpoint."""
+    torch.save({"format": 2, "model": Touch()}, tmp_path / "bad.pt")
+    result = run(tmp_path, program, "checkpoint=bad.pt", "output=out")
+    complaint(result, 3, "bad.pt", "cannot" if "cannot" in result.stderr else "no checkpoint")
+    assert not (tmp_path / "MARK").exists()
+    assert result.stdout == ""
+
+
+def test_resume_refuses_hostile_and_damaged_checkpoints_and_starts_nothing(
+    tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]]
+) -> None:
+    """Tests 12 and 21: last.pt would run code, a bit of previous.pt is flipped."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    torch.save({"format": 2, "model": Touch()}, folder / "last.pt")
+    content = bytearray((whole[0] / "last.pt").read_bytes())
+    with zipfile.ZipFile(whole[0] / "last.pt") as archive:
+        entry = next(e for e in archive.infolist() if "/data/" in e.filename and e.file_size > 200)
+    content[entry.header_offset + 250] ^= 1
+    (folder / "previous.pt").write_bytes(content)
+    result = run(tmp_path, *train(shared_tiny_set, "run"), "resume=auto")
+    complaint(result, 5, "last.pt", "previous.pt", "checksum", "nothing to resume from")
+    assert not (tmp_path / "MARK").exists()
+    assert not (folder / "log.csv").exists()
+
+    scored = run(tmp_path, "eval", "checkpoint=run/previous.pt", "output=scores")
+    complaint(scored, 3, "previous.pt: checksum")
+    assert scored.stdout == ""
+
+
+EVIL = {
+    "callback": "hydra: {callbacks: {x: {_target_: builtins.open, file: MARK, mode: w}}}",
+    "logging": "hydra: {job_logging: {handlers: {x: {(): builtins.open, file: MARK, mode: w}}}}",
+    "environment": "hydra: {job: {env_set: {PYTHONPATH: elsewhere}}}",
+    "launcher": "hydra: {launcher: {_target_: builtins.open}}",
+    "secret": 'output: "x${ oc.env:FUNDUS_TOKEN }"',
+    "nested": 'output: "x${${data.name}:FUNDUS_TOKEN}"\ndata: {name: oc.env}',
+    "object": 'output: !!python/object/apply:os.mkdir ["MARK"]',
+    "target": "model: {_target_: builtins.open}",
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_config_folder_chooses_values_only(tmp_path: Path, name: str) -> None:
+    """Tests 13, 56 and 57."""
+    (tmp_path / "evil" / "experiment").mkdir(parents=True)
+    (tmp_path / "evil" / "experiment" / f"{name}.yaml").write_text(
+        f"# @package _global_\n{EVIL[name]}\n"
+    )
+    env = environment(tmp_path, FUNDUS_TOKEN="s3cret")
+    arguments = ("train", "--config-dir", "evil", f"experiment={name}", "-m", "seed=1,2")
+    result = run(tmp_path, *arguments, env=env)
+    complaint(result, 2)
+    assert "s3cret" not in result.stderr + result.stdout
+    assert not (tmp_path / "MARK").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--experimental-rerun", "x.pickle"),
+        ("hydra/job_logging=evil",),
+        ("+hydra.callbacks.x._target_=builtins.open", "+hydra.callbacks.x.file=MARK"),
+        ("hydra.launcher._target_=builtins.open",),
+        ("hydra.job.env_set.PYTHONPATH=x",),
+        ("+model._target_=builtins.open",),
+    ],
+)
+def test_hydras_own_doors_are_closed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Test 57."""
+    complaint(run(tmp_path, "train", *arguments), 2)
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_python_files_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
+    """Test 57: neither by a sweep nor by its jobs; -P stands for the console script's own path."""
+    (tmp_path / "hydra_plugins").mkdir()
+    for name in ("hydra_plugins/evil.py", "torch.py", "numpy.py", "yaml.py"):
+        (tmp_path / name).write_text("import os\nos.mkdir('MARK')\n")
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "fundus_cli", "train", "-m", "data.root=nowhere", "seed=1"],
+        cwd=tmp_path,
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 7, result.stderr
+    assert "does not exist" in result.stdout + result.stderr
+    assert not (tmp_path / "MARK").exists()
+
+
+def test_a_run_keeps_no_secret_and_no_home(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Tests 45, 55 and 56: offline, nothing of the environment is written down."""
+    home = tmp_path / "somebody-9c1f"
+    home.mkdir()
+    data = os.path.relpath(shared_tiny_set, tmp_path)
+    env = environment(
+        tmp_path,
+        FUNDUS_TOKEN="s3cret-token",
+        HOME=str(home),
+        USER=home.name,
+        LOGNAME=home.name,
+        FUNDUS_TEST_NO_NETWORK="1",
+    )
+    result = run(tmp_path, *train(data, "run", "epochs=1"), env=env)
+    assert result.returncode == 0, result.stderr
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"s3cret-token" not in content, path
+            assert home.name.encode() not in content, path
+    described = (tmp_path / "run" / "environment.json").read_text()
+    for word in ('"torch"', '"threads": 1', '"arguments"', '"processor"', '"precision"'):
+        assert word in described
+
+
+def test_odd_files_are_all_named_before_training(tmp_path: Path, tiny_set: Path) -> None:
+    """Tests 11, 14 and 34: a pipe, a folder, links that lead nowhere, a NaN pixel, a loop."""
+    images = tiny_set / "train_images"
+    for number in range(4):
+        (images / f"p{number}.png").unlink()
+    os.mkfifo(images / "p0.png")
+    (images / "p1.png").mkdir()
+    (images / "p2.png").symlink_to("p2.png")
+    (images / "p3.png").symlink_to("nowhere.png")
+    (images / "p4.png").unlink()
+    values = np.full((64, 64), 0.5, np.float32)
+    values[5, 5] = np.nan
+    Image.fromarray(values).save(images / "p4.tif")
+    (tiny_set / "loop").symlink_to(tiny_set)
+    result = run(tmp_path, *train(tiny_set, "run"), timeout=20)
+    complaint(result, 3, *(f"p{number}." for number in range(5)), "not finite", "pipe")
+    assert not (tmp_path / "run").exists()

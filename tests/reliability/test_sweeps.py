@@ -1,0 +1,100 @@
+"""Tests 16, 17, 60 and 64: a job may do what it likes, the sweep goes on and can be finished."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import small
+from reliability.kit import complaint, descendants, environment, run, started, wait_until
+
+
+def sweep(data: Path, *more: str) -> list[str]:
+    return ["train", "-m", f"data.root={data}", *small(*more), "hydra.sweep.dir=sweep"]
+
+
+def jobs(folder: Path) -> list[tuple[str, str]]:
+    paths = sorted((folder / "sweep").glob("*/job.json"))
+    found = [json.loads(path.read_text()) for path in paths]
+    return [(job["status"], job["reason"]) for job in found]
+
+
+FATES = {
+    "leave": "left without finishing",
+    "segv": "killed by SIGSEGV",
+    "SIGKILL": "killed by SIGKILL; the system may have run out of memory",
+    "memory": "out of memory",
+    "raise": "ZeroDivisionError: injected",
+}
+
+
+def check_fates(folder: Path, data: Path, fates: list[str]) -> None:
+    rates = [f"0.0{number}" for number in range(1, len(fates) + 2)]
+    arguments = sweep(data, "epochs=1", f"optimizer.lr={','.join(rates)}")
+    faults = [
+        {"argv": f"optimizer.lr={rate} ", "at": 4, "do": fate}
+        for rate, fate in zip(rates, fates, strict=False)
+    ]
+    result = run(folder, *arguments, env=environment(folder, faults), timeout=300)
+    assert result.returncode == 7, result.stderr
+    found = jobs(folder)
+    assert [status for status, _ in found] == ["failed"] * len(fates) + ["done"]
+    for fate, (_, reason) in zip(fates, found, strict=False):
+        assert FATES[fate] in reason
+        assert FATES[fate] in (folder / "sweep" / "leaderboard.csv").read_text()
+    last = folder / "sweep" / str(len(fates)) / "last.pt"
+    before = last.stat().st_mtime_ns
+    again = run(folder, *arguments, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert [status for status, _ in jobs(folder)] == ["done"] * len(rates)
+    assert last.stat().st_mtime_ns == before
+    assert again.stdout.count("already complete") == 1
+
+
+def test_jobs_that_leave_or_crash_cost_only_themselves(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    check_fates(tmp_path, shared_tiny_set, ["leave", "segv"])
+
+
+@pytest.mark.slow
+def test_jobs_that_are_killed_raise_or_run_out_of_memory_cost_only_themselves(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    check_fates(tmp_path, shared_tiny_set, ["SIGKILL", "memory", "raise"])
+    for number in ("1", "2"):
+        assert "Traceback" in (tmp_path / "sweep" / number / "train.log").read_text()
+
+
+def test_ctrl_c_keeps_what_is_done_and_a_second_sweep_is_refused(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    arguments = sweep(shared_tiny_set, "epochs=400", "seed=1,2")
+    with started(tmp_path, *arguments) as process:
+        wait_until((tmp_path / "sweep" / "0" / "last.pt").exists, process)
+        second = run(tmp_path, *arguments)
+        complaint(second, 6, "hydra.sweep.dir=sweep: in use by pid")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "hydra.sweep.dir=sweep runs what is missing" in errors
+    (first, reason), second_job = jobs(tmp_path)
+    assert (first, second_job) == ("stopped", ("not run", "the sweep was stopped"))
+    assert "saved at epoch" in reason
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_leaves_no_orphan(tmp_path: Path, shared_tiny_set: Path) -> None:
+    with started(tmp_path, *sweep(shared_tiny_set, "epochs=400", "seed=1,2")) as process:
+        wait_until((tmp_path / "sweep" / "0" / "last.pt").exists, process)
+        (job,) = descendants(process.pid)
+        process.kill()
+        process.communicate(timeout=10)
+        end = time.monotonic() + 30
+        while Path(f"/proc/{job}").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    summary = json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())
+    assert (summary["status"], summary["exit_code"]) == ("stopped", 143)
+    assert (tmp_path / "sweep" / "0" / "last.pt").exists()
