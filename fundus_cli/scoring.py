@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from fundus_cli.config import Precision
@@ -12,6 +13,7 @@ from fundus_cli.data.images import read_photograph
 from fundus_cli.data.samples import Sample
 from fundus_cli.errors import DataError
 from fundus_cli.evaluation.evaluate import Evaluation, Protocol, evaluate
+from fundus_cli.inference.ensemble import check_agreement, shared_tta
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, load_weights
@@ -31,12 +33,32 @@ def predictor_of(
     Raises:
         DataError: the weights do not fit the network that the checkpoint's config describes.
     """
+    return ensemble_of([saved], device, precision, tta)
+
+
+def ensemble_of(
+    members: Sequence[Checkpoint],
+    device: torch.device,
+    precision: Precision | None = None,
+    tta: bool | None = None,
+) -> Predictor:
+    """The networks of several checkpoints as one; None for a key: as in training.
+
+    Raises:
+        DataError: weights do not fit their network, or the members cannot be averaged.
+    """
+    check_agreement(members)
+    models = [_network(saved).to(device, memory_format=torch.channels_last) for saved in members]
+    config = members[0].config
+    dtype = choose_precision(precision or config.precision, device)
+    normalisation, tta = config.data.normalisation, shared_tta(members, tta)
+    return Predictor(models, normalisation, device, dtype, tta=tta)
+
+
+def _network(saved: Checkpoint) -> nn.Module:
     model = build_model(saved.config)
     load_weights(model, saved.weights, saved.path)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    dtype = choose_precision(precision or saved.config.precision, device)
-    tta = saved.config.tta if tta is None else tta
-    return Predictor([model], saved.config.data.normalisation, device, dtype, tta=tta)
+    return model
 
 
 def score(

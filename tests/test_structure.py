@@ -22,7 +22,7 @@ ALLOWED = {
     "model": {"model"},
     "run": {"", "errors", "config", "compose", "run"},
     "evaluation": {"randomness", "data", "evaluation"},
-    "inference": {"config", "runtime", "data"},
+    "inference": {"errors", "config", "runtime", "data", "run", "inference"},
     "report": {"run", "report"},
     "training": {
         *("errors", "config", "runtime", "data", "model", "run", "inference", "evaluation"),
