@@ -38,6 +38,8 @@ def main(name: str) -> int:
 
 train_main = partial(main, "train")
 eval_main = partial(main, "eval")
+predict_main = partial(main, "predict")
+export_main = partial(main, "export")
 
 
 def _main(program: Program) -> int:

@@ -204,7 +204,8 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
             OmegaConf.resolve(hydra_config.run)
             _refuse_environment(OmegaConf.to_container(config, resolve=False))
             del config["hydra"]
-            config.output = hydra_config.run.dir
+            if "output" in config:
+                config.output = hydra_config.run.dir
             return config, hydra_config
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
@@ -258,6 +259,7 @@ def _missing_text(missing: Sequence[str]) -> str:
     example = {
         "checkpoint": "checkpoint=outputs/train/<stamp>/best.pt",
         "data.root": "data.root=my_data",
+        "input": "input=photos/",
     }
     named = ", ".join(missing)
     shown = example.get(missing[0], f"{missing[0]}=...")

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from fundus_cli.compose import change_data
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
 from fundus_cli.evaluation.evaluate import Evaluation
 from fundus_cli.run import checkpoint
-from fundus_cli.run.checkpoint import Checkpoint, Threshold
+from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_path
 from fundus_cli.run.environment import describe
 from fundus_cli.run.files import write_json
 from fundus_cli.run.folder import held
@@ -19,12 +18,6 @@ from fundus_cli.terminal import Terminal
 
 AS_TRAINED = "as_trained"
 """Name of the data preset that stands for the checkpoint's own."""
-
-
-def checkpoint_path(name: str) -> Path:
-    """The checkpoint file, also when its run folder is named."""
-    path = Path(name).expanduser()
-    return path / "best.pt" if path.is_dir() else path
 
 
 def data_config(

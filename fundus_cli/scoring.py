@@ -48,17 +48,17 @@ def ensemble_of(
         DataError: weights do not fit their network, or the members cannot be averaged.
     """
     check_agreement(members)
-    models = [_network(saved).to(device, memory_format=torch.channels_last) for saved in members]
+    models = [_network(saved, device) for saved in members]
     config = members[0].config
     dtype = choose_precision(precision or config.precision, device)
     normalisation, tta = config.data.normalisation, shared_tta(members, tta)
     return Predictor(models, normalisation, device, dtype, tta=tta)
 
 
-def _network(saved: Checkpoint) -> nn.Module:
+def _network(saved: Checkpoint, device: torch.device) -> nn.Module:
     model = build_model(saved.config)
     load_weights(model, saved.weights, saved.path)
-    return model
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def score(

@@ -51,6 +51,10 @@ class Terminal:
         """One more photograph of `total` is drawn."""
         self._advance("drawing photographs", total, "photo")
 
+    def predicting(self, total: int) -> None:
+        """The prediction of one more photograph of `total` is written."""
+        self._advance("predicting", total, "image")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

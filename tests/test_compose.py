@@ -42,6 +42,8 @@ def test_every_yaml_file_is_a_choice_or_a_base() -> None:
     assert found == expected | {
         "train.yaml",
         "eval.yaml",
+        "export.yaml",
+        "predict.yaml",
         "data/_base.yaml",
         "data/_as_trained.yaml",
     }

@@ -8,6 +8,7 @@ allowed. Defaults live in the YAML files, so that each value is written once.
 from fundus_cli.config.base import (
     Device,
     Precision,
+    checkpoint_names,
     require,
     require_threshold,
     to_plain,
@@ -24,6 +25,8 @@ from fundus_cli.config.evaluate import (
     EvalConfig,
     EvalSplit,
 )
+from fundus_cli.config.export import ExportConfig, ExportFormat
+from fundus_cli.config.predict import PredictConfig
 from fundus_cli.config.train import (
     AugmentConfig,
     LossConfig,
@@ -44,6 +47,8 @@ __all__ = [
     "Device",
     "EvalConfig",
     "EvalSplit",
+    "ExportConfig",
+    "ExportFormat",
     "LossConfig",
     "LossName",
     "MaskChannel",
@@ -54,10 +59,12 @@ __all__ = [
     "OptimizerConfig",
     "OptimizerName",
     "Precision",
+    "PredictConfig",
     "SchedulerConfig",
     "SchedulerName",
     "SplitConfig",
     "TrainConfig",
+    "checkpoint_names",
     "require",
     "require_threshold",
     "to_plain",

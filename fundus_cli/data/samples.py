@@ -176,8 +176,23 @@ def _prepared(
     if not fov.any():
         what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
         raise UnusableFile(fov_path or path, what)
+    return prepare(identifier, image, fov, origin, config.fov_diameter_px)
+
+
+def prepare(
+    identifier: str, image: np.ndarray, fov: np.ndarray, origin: str, wanted_px: int | None
+) -> Photograph:
+    """Scale a photograph (h, w, 3) uint8 with its field of view (h, w) bool to what a network sees.
+
+    Args:
+        identifier: the photograph's id.
+        image: upright, 0 to 255.
+        fov: True inside, at least somewhere.
+        origin: `file` or `found`.
+        wanted_px: diameter of the field of view at working resolution; None keeps the native size.
+    """
     diameter = diameter_px(fov)
-    hw = working_size(image.shape[:2], diameter, config.fov_diameter_px)
+    hw = working_size(image.shape[:2], diameter, wanted_px)
     small = resize_image(image, hw)
     small_fov = resize_mask(fov, hw) >= 128
     mean, std = fov_statistics(small, small_fov)

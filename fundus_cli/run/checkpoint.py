@@ -110,6 +110,12 @@ def _contiguous(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
+def checkpoint_path(name: str) -> Path:
+    """The checkpoint file, also when its run folder is named."""
+    path = Path(name).expanduser()
+    return path / "best.pt" if path.is_dir() else path
+
+
 def load(path: Path) -> Checkpoint:
     """Read and verify a checkpoint; nothing in it can run code or name code.
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import json
 import math
@@ -23,7 +24,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         MachineError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -38,6 +39,14 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if cause is not None:
             raise machine_error(path, cause) from error
         raise
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path`, no longer than file systems take even where that of `path` is."""
+    name = path.name
+    if len(os.fsencode(name)) > 200:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -92,6 +101,15 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, lambda file: file.write((text + "\n").encode()))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty when the file is missing, damaged or holds no mapping."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A header and a row per mapping; columns in the order in which they first appear."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -117,7 +135,7 @@ def link_whole(source: Path, destination: Path) -> None:
     Raises:
         MachineError: the disk is full or the folder cannot be written.
     """
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    temporary = _temporary(destination)
     try:
         temporary.unlink(missing_ok=True)
         os.link(source, temporary)

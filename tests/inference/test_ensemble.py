@@ -12,7 +12,7 @@ from fundus_cli.inference.ensemble import check_agreement, shared_threshold, sha
 from fundus_cli.run.checkpoint import Checkpoint, Progress, Threshold
 
 
-def saved(name: str, *overrides: str, threshold: Threshold = Threshold(0.5, "val")) -> Checkpoint:
+def saved(name: str, *overrides: str, threshold: float = 0.5, origin: str = "val") -> Checkpoint:
     command = Command(config_name="train", overrides=overrides)
     return Checkpoint(
         config=to_typed(compose_dict(command)[0], TrainConfig),
@@ -20,7 +20,7 @@ def saved(name: str, *overrides: str, threshold: Threshold = Threshold(0.5, "val
         averaged=None,
         optimizer={},
         progress=Progress(),
-        threshold=threshold,
+        threshold=Threshold(threshold, origin),
         manifest={},
         path=Path(name),
     )
@@ -52,8 +52,8 @@ def test_other_structures_are_refused() -> None:
 
 
 def test_the_threshold_is_the_members_mean() -> None:
-    one = saved("a.pt", threshold=Threshold(0.3, "val"))
-    other = saved("b.pt", threshold=Threshold(0.5, "train"))
+    one = saved("a.pt", threshold=0.3)
+    other = saved("b.pt", origin="train")
     assert shared_threshold([one]) == Threshold(0.3, "val")
     shared = shared_threshold([one, other])
     assert shared.value == pytest.approx(0.4)
