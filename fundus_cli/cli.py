@@ -43,6 +43,8 @@ train_main = partial(main, "train")
 eval_main = partial(main, "eval")
 report_main = partial(main, "report")
 check_main = partial(main, "check")
+predict_main = partial(main, "predict")
+export_main = partial(main, "export")
 
 
 def _main(program: Program) -> int:

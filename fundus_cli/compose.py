@@ -213,7 +213,8 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
             _refuse_code(hydra_config, command)
             OmegaConf.resolve(hydra_config.run)
             del config["hydra"]
-            config.output = hydra_config.run.dir
+            if "output" in config:
+                config.output = hydra_config.run.dir
             return config, hydra_config
     except YAMLError as error:
         raise ConfigError(f"{' '.join(str(error).split())}: not plain YAML") from error
@@ -289,6 +290,7 @@ def _missing_text(missing: Sequence[str]) -> str:
     example = {
         "checkpoint": "checkpoint=outputs/train/<stamp>/best.pt",
         "data.root": "data.root=my_data",
+        "input": "input=photos/",
     }
     named = ", ".join(missing)
     shown = example.get(missing[0], f"{missing[0]}=...")

@@ -85,7 +85,7 @@ def _mean(logits: Sequence[Tensor], sample: Sample) -> Tensor:
     return sum(logits[1:], logits[0]) / len(logits)
 
 
-def check_agreement(saved: Sequence[Checkpoint]) -> None:
+def check_structures(saved: Sequence[Checkpoint]) -> None:
     """Raise DataError unless all checkpoints predict the same structures, in the same order."""
     first = saved[0]
     expected = first.config.data.structures

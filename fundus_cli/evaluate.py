@@ -8,14 +8,14 @@ from pathlib import Path
 from fundus_cli.compose import change_data
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
-from fundus_cli.ensemble import Ensemble, Member, check_agreement, member_names, score_members
+from fundus_cli.ensemble import Ensemble, Member, check_structures, member_names, score_members
 from fundus_cli.errors import ConfigError, list_names
 from fundus_cli.evaluation.evaluate import Evaluation
 from fundus_cli.evaluation.several import member_rows, member_table
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
-from fundus_cli.run.checkpoint import Checkpoint, Threshold
+from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
 from fundus_cli.run.environment import describe
 from fundus_cli.run.files import write_csv, write_json
 from fundus_cli.run.folder import held, write_status
@@ -32,34 +32,6 @@ from fundus_cli.terminal import Terminal
 
 AS_TRAINED = "as_trained"
 """Name of the data preset that stands for the checkpoint's own."""
-
-
-def checkpoint_paths(names: Sequence[str]) -> list[Path]:
-    """The checkpoint files; a run folder stands for its best one, a sweep's for those of its runs.
-
-    Raises:
-        ConfigError: one file is named twice.
-    """
-    found: list[Path] = []
-    for name in names:
-        path = Path(name).expanduser()
-        runs = [path, *sorted(child for child in path.glob("*") if child.is_dir())]
-        own = [file for run in runs if (file := _best_in(run)) is not None]
-        if not path.is_dir():
-            found.append(path)
-        elif own and own[0].parent == path:
-            found.append(own[0])
-        else:
-            found += own or [path / "best.pt"]
-    for path in found:
-        if sum(path.resolve() == other.resolve() for other in found) > 1:
-            raise ConfigError(f"checkpoint={path}: named twice; every network counts once")
-    return found
-
-
-def _best_in(folder: Path) -> Path | None:
-    files = (folder / "best.pt", folder / "last.pt")
-    return next((file for file in files if file.is_file()), None)
 
 
 def data_config(
@@ -87,7 +59,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
     """
     started = time.monotonic()
     saved = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
-    check_agreement(saved)
+    check_structures(saved)
     prepared = [data_config(config, data_overrides, own.config.data) for own in saved]
     if config.data.name == AS_TRAINED:
         check_same_photographs(saved, prepared)

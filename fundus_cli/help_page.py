@@ -42,6 +42,21 @@ fundus-check tells everything that is wrong with a data set, and repairs what is
   fundus-check data.root=my_data fix=true output=my_data_2  a repaired copy, then
   fundus-train data.root=my_data_2                          trains on it
 """,
+    "predict": """\
+fundus-predict draws masks for photographs that have none.
+
+  fundus-predict checkpoint=outputs/train/mine/best.pt input=photos/ output=masks/
+  fundus-predict checkpoint=... input=photo.jpg overlay=true probability=true
+  fundus-predict checkpoint=... 'input="photos/**/*.jpg"' output=masks/    folders below are kept
+  fundus-predict checkpoint=[a.pt,b.pt] input=photos/ tta=true    several networks, mirrored too
+""",
+    "export": """\
+fundus-export writes a checkpoint as one file for other programs, checked against the checkpoint.
+
+  fundus-export checkpoint=outputs/train/mine/best.pt                  best.onnx beside it
+  fundus-export checkpoint=... format=torchscript file=vessels.torchscript
+  fundus-export checkpoint=[a.pt,b.pt] file=ensemble.onnx tta=true
+""",
 }
 
 FLAGS = """\

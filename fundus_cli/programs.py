@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.config import CheckConfig, EvalConfig, ReportConfig, TrainConfig
+from fundus_cli.config import (
+    CheckConfig,
+    EvalConfig,
+    ExportConfig,
+    PredictConfig,
+    ReportConfig,
+    TrainConfig,
+)
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -74,6 +81,21 @@ def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> No
         evaluate(config, arguments.overrides, terminal)
 
 
+def _run_predict(config: PredictConfig, arguments: Arguments, stop: StopRequest) -> None:
+    check_writable(config.output)
+    from fundus_cli.predict import predict
+    from fundus_cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        predict(config, stop, terminal)
+
+
+def _run_export(config: ExportConfig, arguments: Arguments, stop: StopRequest) -> None:
+    from fundus_cli.export import export
+
+    print(f"exported: {export(config, print)}")
+
+
 def _run_report(config: ReportConfig, arguments: Arguments, stop: StopRequest) -> None:
     from fundus_cli.reporting import report
     from fundus_cli.terminal import Terminal
@@ -103,5 +125,7 @@ PROGRAMS = {
         Program(name="eval", schema=EvalConfig, groups=("data",), run=_run_eval),
         Program(name="report", schema=ReportConfig, groups=(), run=_run_report),
         Program(name="check", schema=CheckConfig, groups=("data",), run=_run_check),
+        Program(name="predict", schema=PredictConfig, groups=(), run=_run_predict),
+        Program(name="export", schema=ExportConfig, groups=(), run=_run_export),
     )
 }

@@ -6,6 +6,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 import torch
+from torch import nn
 
 from fundus_cli.config import Precision
 from fundus_cli.data.dataset import Dataset
@@ -15,6 +16,7 @@ from fundus_cli.errors import DataError
 from fundus_cli.evaluation.evaluate import Evaluation, evaluate
 from fundus_cli.evaluation.protocol import Protocol
 from fundus_cli.evaluation.table import table
+from fundus_cli.inference.ensemble import check_agreement, shared_tta
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
 from fundus_cli.report.pictures import PictureFolder, choose_cases
@@ -35,12 +37,32 @@ def predictor_of(
     Raises:
         DataError: the weights do not fit the network that the checkpoint's config describes.
     """
+    return ensemble_of([saved], device, precision, tta)
+
+
+def ensemble_of(
+    members: Sequence[Checkpoint],
+    device: torch.device,
+    precision: Precision | None = None,
+    tta: bool | None = None,
+) -> Predictor:
+    """The networks of several checkpoints as one; None for a key: as in training.
+
+    Raises:
+        DataError: weights do not fit their network, or the members cannot be averaged.
+    """
+    check_agreement(members)
+    models = [_network(saved, device) for saved in members]
+    config = members[0].config
+    dtype = choose_precision(precision or config.precision, device)
+    normalisation, tta = config.data.normalisation, shared_tta(members, tta)
+    return Predictor(models, normalisation, device, dtype, tta=tta)
+
+
+def _network(saved: Checkpoint, device: torch.device) -> nn.Module:
     model = build_model(saved.config)
     load_weights(model, saved.weights, saved.path)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    dtype = choose_precision(precision or saved.config.precision, device)
-    tta = saved.config.tta if tta is None else tta
-    return Predictor([model], saved.config.data.normalisation, device, dtype, tta=tta)
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def score(

@@ -69,6 +69,10 @@ class Terminal:
         """One more photograph of `total` is scored."""
         self._advance("scoring", total, "photo")
 
+    def predicting(self, total: int) -> None:
+        """The prediction of one more photograph of `total` is written."""
+        self._advance("predicting", total, "image")
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """Step `done` of `total` of an epoch is over."""
         self._advance(f"epoch {epoch}", total, "step", done)

@@ -8,6 +8,7 @@ allowed. Defaults live in the YAML files, so that each value is written once.
 from fundus_cli.config.base import (
     Device,
     Precision,
+    checkpoint_names,
     require,
     require_threshold,
     to_plain,
@@ -25,6 +26,8 @@ from fundus_cli.config.evaluate import (
     EvalConfig,
     EvalSplit,
 )
+from fundus_cli.config.export import ExportConfig, ExportFormat
+from fundus_cli.config.predict import PredictConfig
 from fundus_cli.config.report import ReportConfig
 from fundus_cli.config.train import (
     AugmentConfig,
@@ -48,6 +51,8 @@ __all__ = [
     "Device",
     "EvalConfig",
     "EvalSplit",
+    "ExportConfig",
+    "ExportFormat",
     "LossConfig",
     "LossName",
     "MaskChannel",
@@ -58,12 +63,14 @@ __all__ = [
     "OptimizerConfig",
     "OptimizerName",
     "Precision",
+    "PredictConfig",
     "ReportConfig",
     "SchedulerConfig",
     "SchedulerName",
     "SplitConfig",
     "TrackerName",
     "TrainConfig",
+    "checkpoint_names",
     "require",
     "require_threshold",
     "to_plain",

@@ -32,6 +32,19 @@ def require_threshold(value: float | str, words: tuple[str, ...]) -> None:
     require(holds, "threshold", value, allowed)
 
 
+def checkpoint_names(value: object) -> list[str]:
+    """One checkpoint's name or a list of several.
+
+    Raises:
+        ConfigError: no name, not a name, or one name twice.
+    """
+    names = value if isinstance(value, list) else [value]
+    holds = all(isinstance(name, str) and name.strip() for name in names) and bool(names)
+    allowed = "a checkpoint file, or several different ones as in [a.pt,b.pt]"
+    require(holds and len(set(names)) == len(names), "checkpoint", value, allowed)
+    return [str(name) for name in names]
+
+
 def to_plain(config: object) -> object:
     """Dataclasses, enums and containers as dict, list, str, int, float, bool and None."""
     if is_dataclass(config) and not isinstance(config, type):

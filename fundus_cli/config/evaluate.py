@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from fundus_cli.config.base import Device, Precision, require, require_threshold
+from fundus_cli.config.base import Device, Precision, checkpoint_names, require, require_threshold
 from fundus_cli.config.data import DataConfig
 
 
@@ -40,17 +40,9 @@ class EvalConfig:
         require_threshold(self.threshold, ("checkpoint",))
         require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
         require(bool(self.output.strip()), "output", self.output, "a folder's name")
-        named = self.checkpoints
-        require(
-            bool(named) and all(isinstance(name, str) and name.strip() for name in named),
-            "checkpoint",
-            self.checkpoint,
-            "a checkpoint file or run folder, or a list of them as in checkpoint=[a.pt,b.pt]",
-        )
-        doubled = sorted({name for name in named if named.count(name) > 1})
-        require(not doubled, "checkpoint", ", ".join(doubled), "named once")
+        checkpoint_names(self.checkpoint)
 
     @property
     def checkpoints(self) -> list[str]:
         """The names given, one or several."""
-        return self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]
+        return checkpoint_names(self.checkpoint)

@@ -1,4 +1,4 @@
-"""One photograph with its masks, decoded, checked and held in memory as bytes.
+"""One photograph, with its masks or alone, decoded, checked and held in memory as bytes.
 
 Each file is decoded once per run. The photograph, its soft targets and its field of view are kept
 at the working resolution as uint8; the annotation at native size is kept as packed bits, because
@@ -7,7 +7,7 @@ scores are computed there.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -56,46 +56,57 @@ class PackedMasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A photograph ready for training and scoring.
+class Photograph:
+    """A photograph ready for the network.
 
     Attributes:
         image: (3, H, W) uint8 at working resolution.
-        target: (S, H, W) uint8, share of each working pixel that the structure covers, 0 to 255.
         fov_mask: (H, W) bool at working resolution.
         mean: (3,) float32 of image / 255 inside the field of view.
         std: (3,) float32 likewise, never 0.
-        native_targets: (S, h, w) at the photograph's own size.
-        native_fov: (1, h, w) likewise.
-        native_observer2: second observer's masks by structure, where there are any.
-        hashes: sha256 of each file by its path below the data set's folder.
-        pixel_hash: sha256 of the decoded photograph, equal for copies under other names.
+        native_fov: (1, h, w) at the photograph's own size.
         fov_origin: `file` or `found`.
+        fov_diameter_px: of the circle that the field of view is part of, at native size.
     """
 
     id: str
-    files: SampleFiles
     image: np.ndarray
-    target: np.ndarray
     fov_mask: np.ndarray
     mean: np.ndarray
     std: np.ndarray
-    native_targets: PackedMasks
     native_fov: PackedMasks
-    native_observer2: dict[str, PackedMasks]
-    hashes: dict[str, str]
-    pixel_hash: str
     fov_origin: str
-
-    @property
-    def file_hash(self) -> str:
-        """sha256 of the photograph's file."""
-        return next(iter(self.hashes.values()))
+    fov_diameter_px: float
 
     @property
     def native_hw(self) -> tuple[int, int]:
         """Height and width of the photograph's file."""
         return self.native_fov.shape[1:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(Photograph):
+    """A photograph with its masks, ready for training and scoring.
+
+    Attributes:
+        target: (S, H, W) uint8, share of each working pixel that the structure covers, 0 to 255.
+        native_targets: (S, h, w) at the photograph's own size.
+        native_observer2: second observer's masks by structure, where there are any.
+        hashes: sha256 of each file by its path below the data set's folder.
+        pixel_hash: sha256 of the decoded photograph, equal for copies under other names.
+    """
+
+    files: SampleFiles
+    target: np.ndarray
+    native_targets: PackedMasks
+    native_observer2: dict[str, PackedMasks]
+    hashes: dict[str, str]
+    pixel_hash: str
+
+    @property
+    def file_hash(self) -> str:
+        """sha256 of the photograph's file."""
+        return next(iter(self.hashes.values()))
 
 
 def mask_rule(config: DataConfig) -> MaskRule:
@@ -114,6 +125,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         UnusableFile: the first file that cannot be used.
     """
     image = _read(files.image, read_photograph, config.max_megapixels)
+    photograph = _prepared(files.id, files.image, image, files.fov, config)
     rule = mask_rule(config)
     targets = [
         _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
@@ -123,45 +135,76 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         name: _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
         for name, path in files.observer2.items()
     }
-    if files.fov is not None:
-        fov = _read(files.fov, read_fov_mask, config.max_megapixels)
-        fov, origin = _same_size(image, fov, files.fov), "file"
+    hw = photograph.fov_mask.shape
+    return Sample(
+        **{f.name: getattr(photograph, f.name) for f in fields(Photograph)},
+        files=files,
+        target=np.stack([resize_mask(target, hw) for target in targets]),
+        native_targets=PackedMasks.pack(np.stack(targets)),
+        native_observer2={n: PackedMasks.pack(m[None]) for n, m in observer2.items()},
+        hashes={p.relative_to(root).as_posix(): file_sha256(p) for p in files.paths()},
+        pixel_hash=hashlib.sha256(image.tobytes()).hexdigest(),
+    )
+
+
+def read_for_prediction(
+    identifier: str, path: Path, fov_path: Path | None, config: DataConfig
+) -> tuple[Photograph, np.ndarray]:
+    """A photograph without masks, prepared as `read_sample` does, and its native (h, w, 3) uint8.
+
+    Args:
+        identifier: the photograph's id.
+        path: its file.
+        fov_path: its field-of-view mask; None: found in the photograph.
+        config: the checkpoint's data config, for the working resolution and the size limit.
+
+    Raises:
+        UnusableFile: the first file that cannot be used.
+    """
+    image = _read(path, read_photograph, config.max_megapixels)
+    return _prepared(identifier, path, image, fov_path, config), image
+
+
+def _prepared(
+    identifier: str, path: Path, image: np.ndarray, fov_path: Path | None, config: DataConfig
+) -> Photograph:
+    if fov_path is not None:
+        fov = _read(fov_path, read_fov_mask, config.max_megapixels)
+        fov, origin = _same_size(image, fov, fov_path), "file"
     else:
         fov, origin = find_fov(image), "found"
     if not fov.any():
         what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
-        raise UnusableFile(files.fov or files.image, what)
-    return _assemble(files, config, root, image, np.stack(targets), fov, observer2, origin)
+        raise UnusableFile(fov_path or path, what)
+    return prepare(identifier, image, fov, origin, config.fov_diameter_px)
 
 
-def _assemble(
-    files: SampleFiles,
-    config: DataConfig,
-    root: Path,
-    image: np.ndarray,
-    targets: np.ndarray,
-    fov: np.ndarray,
-    observer2: dict[str, np.ndarray],
-    origin: str,
-) -> Sample:
-    hw = working_size(image.shape[:2], fov, config.fov_diameter_px)
+def prepare(
+    identifier: str, image: np.ndarray, fov: np.ndarray, origin: str, wanted_px: int | None
+) -> Photograph:
+    """Scale a photograph (h, w, 3) uint8 with its field of view (h, w) bool to what a network sees.
+
+    Args:
+        identifier: the photograph's id.
+        image: upright, 0 to 255.
+        fov: True inside, at least somewhere.
+        origin: `file` or `found`.
+        wanted_px: diameter of the field of view at working resolution; None keeps the native size.
+    """
+    diameter = diameter_px(fov)
+    hw = working_size(image.shape[:2], diameter, wanted_px)
     small = resize_image(image, hw)
     small_fov = resize_mask(fov, hw) >= 128
     mean, std = fov_statistics(small, small_fov)
-    return Sample(
-        id=files.id,
-        files=files,
+    return Photograph(
+        id=identifier,
         image=np.ascontiguousarray(small.transpose(2, 0, 1)),
-        target=np.stack([resize_mask(target, hw) for target in targets]),
         fov_mask=small_fov,
         mean=mean,
         std=std,
-        native_targets=PackedMasks.pack(targets),
         native_fov=PackedMasks.pack(fov[None]),
-        native_observer2={n: PackedMasks.pack(m[None]) for n, m in observer2.items()},
-        hashes={p.relative_to(root).as_posix(): file_sha256(p) for p in files.paths()},
-        pixel_hash=hashlib.sha256(image.tobytes()).hexdigest(),
         fov_origin=origin,
+        fov_diameter_px=diameter,
     )
 
 
@@ -187,17 +230,17 @@ def file_sha256(path: Path) -> str:
 
 
 def working_size(
-    native_hw: tuple[int, ...], fov: np.ndarray, fov_diameter_px: int | None
+    native_hw: tuple[int, ...], found_px: float, wanted_px: int | None
 ) -> tuple[int, int]:
     """Height and width at which the network sees a photograph.
 
-    The photograph is scaled until its field of view has the diameter `fov_diameter_px`, so that a
-    vessel is about as many pixels wide for every camera; None keeps the native size.
+    The photograph is scaled until its field of view, `found_px` wide, has the diameter `wanted_px`,
+    so that a vessel is about as many pixels wide for every camera; None keeps the native size.
     """
     height, width = native_hw
-    if fov_diameter_px is None:
+    if wanted_px is None:
         return height, width
-    factor = fov_diameter_px / diameter_px(fov)
+    factor = wanted_px / found_px
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

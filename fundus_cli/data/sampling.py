@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
 from fundus_cli.data import augment
-from fundus_cli.data.samples import Sample
+from fundus_cli.data.samples import Photograph, Sample
 from fundus_cli.randomness import Purpose, generator
 
 MAX_CENTRE_TRIES = 32
@@ -109,7 +109,7 @@ class TrainingSampler:
         return _inward(y, height, patch), _inward(x, width, patch)
 
 
-def normalise(image: Tensor, fov_mask: Tensor, samples: Sequence[Sample]) -> Tensor:
+def normalise(image: Tensor, fov_mask: Tensor, samples: Sequence[Photograph]) -> Tensor:
     """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it."""
     mean = torch.from_numpy(np.stack([s.mean for s in samples])).to(image.device)
     std = torch.from_numpy(np.stack([s.std for s in samples])).to(image.device)
@@ -118,12 +118,20 @@ def normalise(image: Tensor, fov_mask: Tensor, samples: Sequence[Sample]) -> Ten
 
 def whole_image(sample: Sample, normalisation: Normalisation, device: torch.device) -> Batch:
     """One whole photograph as the network sees it when nothing is drawn."""
-    image = torch.from_numpy(sample.image)[None].to(device).float().div_(255)
-    fov_mask = torch.from_numpy(sample.fov_mask)[None, None].to(device)
+    image, fov_mask = prepared_image(sample, normalisation, device)
     target = torch.from_numpy(sample.target)[None].to(device).float().div_(255)
-    if normalisation is Normalisation.fov:
-        image = normalise(image, fov_mask, [sample])
     return Batch(image, target, fov_mask, (sample.id,))
+
+
+def prepared_image(
+    photograph: Photograph, normalisation: Normalisation, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, H, W) float32 as the network sees it, and field of view (1, 1, H, W) bool."""
+    image = torch.from_numpy(photograph.image)[None].to(device).float().div_(255)
+    fov_mask = torch.from_numpy(photograph.fov_mask)[None, None].to(device)
+    if normalisation is Normalisation.fov:
+        image = normalise(image, fov_mask, [photograph])
+    return image, fov_mask
 
 
 def _inward(centre: int, length: int, patch: int) -> int:

@@ -91,8 +91,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     Repeating adds no edge, where zeros would draw one (black is not 0 in a normalised photograph),
     and needs no minimum size, where mirroring does. An image that fits is returned as it is.
     """
+    # An exported graph must pad for every size, not only for that of the example it is made from.
+    for_every_size = torch.compiler.is_exporting() or torch.jit.is_tracing()
     height, width = image.shape[-2:]
     below, right = -height % multiple, -width % multiple
-    if below == 0 and right == 0:
+    if below == 0 and right == 0 and not for_every_size:
         return image
     return F.pad(image, (0, right, 0, below), mode="replicate")

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,34 @@ def save(
 
 def _contiguous(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
+def checkpoint_paths(names: Sequence[str]) -> list[Path]:
+    """The checkpoint files; a run folder stands for its best one, a sweep's for those of its runs.
+
+    Raises:
+        ConfigError: one file is named twice.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        runs = [path, *sorted(child for child in path.glob("*") if child.is_dir())]
+        own = [file for run in runs if (file := _best_in(run)) is not None]
+        if not path.is_dir():
+            found.append(path)
+        elif own and own[0].parent == path:
+            found.append(own[0])
+        else:
+            found += own or [path / "best.pt"]
+    for path in found:
+        if sum(path.resolve() == other.resolve() for other in found) > 1:
+            raise ConfigError(f"checkpoint={path}: named twice; every network counts once")
+    return found
+
+
+def _best_in(folder: Path) -> Path | None:
+    files = (folder / "best.pt", folder / "last.pt")
+    return next((file for file in files if file.is_file()), None)
 
 
 def load(path: Path) -> Checkpoint:

@@ -11,6 +11,7 @@ from conftest import SMALL, write_tiny_set
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import load_dataset
+from fundus_cli.data.fov import fov_diameter_px
 from fundus_cli.data.samples import PackedMasks, fov_statistics, resize_mask, working_size
 from fundus_cli.data.sampling import TrainingSampler, whole_image
 
@@ -90,8 +91,8 @@ def test_normalised_by_the_field_of_view_alone(root: Path) -> None:
 def test_working_size_gives_the_field_of_view_its_diameter() -> None:
     y, x = np.ogrid[:300, :400]
     fov = (y - 150) ** 2 + (x - 200) ** 2 <= 140**2
-    assert working_size((300, 400), fov, None) == (300, 400)
-    height, width = working_size((300, 400), fov, 560)
+    assert working_size((300, 400), fov_diameter_px(fov), None) == (300, 400)
+    height, width = working_size((300, 400), fov_diameter_px(fov), 560)
     assert (height, width) == (pytest.approx(600, abs=6), pytest.approx(800, abs=8))
 
 

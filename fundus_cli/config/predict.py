@@ -1,0 +1,64 @@
+"""Keys of fundus-predict."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fundus_cli.config.base import (
+    Device,
+    Precision,
+    checkpoint_names,
+    require,
+    require_threshold,
+)
+
+
+@dataclass(kw_only=True, slots=True)
+class PredictConfig:
+    """Everything that fundus-predict can be told."""
+
+    checkpoint: Any
+    """One file or run folder, or a list of them."""
+    input: str
+    """A photograph, a folder or a pattern."""
+    output: str
+    fov: str | None
+    """Field-of-view masks as folder or template; null, or no mask for a photograph: found in it."""
+    probability: bool
+    """Write probabilities as 16-bit PNG."""
+    overlay: bool
+    """Write the photograph with the structures drawn on it."""
+    fov_mask: bool
+    """Write the field of view."""
+    overwrite: bool
+    threshold: int | float | str
+    """`checkpoint`: the one that training chose; of several checkpoints the mean."""
+    tta: bool | None
+    """Average the four mirrored versions of each photograph; null: as in training."""
+    device: Device
+    precision: Precision | None
+    """null: as in training."""
+    max_megapixels: float | None
+
+    def __post_init__(self) -> None:
+        checkpoint_names(self.checkpoint)
+        require_threshold(self.threshold, ("checkpoint",))
+        require(bool(self.input.strip()), "input", self.input, "a photograph, folder or pattern")
+        require(bool(self.output.strip()), "output", self.output, "a folder's name")
+        require(self.fov is None or bool(self.fov.strip()), "fov", self.fov, "null or a path")
+        require(
+            self.fov is None or "{id}" not in self.fov.replace("\\", "/").rpartition("/")[0],
+            "fov",
+            self.fov,
+            "a folder, or a path with {id} in its file name only",
+        )
+        require(
+            self.max_megapixels is None or 0 < self.max_megapixels <= 1000,
+            "max_megapixels",
+            self.max_megapixels,
+            "null or 0 to 1000",
+        )
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The checkpoints' names."""
+        return checkpoint_names(self.checkpoint)

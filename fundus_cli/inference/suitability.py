@@ -1,0 +1,50 @@
+"""Signs that a photograph is not what a network for fundus photographs was made for."""
+
+import math
+
+import numpy as np
+
+from fundus_cli.data.samples import Photograph
+
+MIN_LEVEL = 50.0
+"""Median of the brightest channel inside the field of view; CHASE_DB1 has 89 and more, HRF 161."""
+MIN_VISIBLE_SHARE = 0.6
+"""Of the disc that the field of view is part of; HRF, cut above and below, shows 0.83."""
+MIN_RED_SHARE = 0.9
+"""Mean red over green and green over blue; a retina is red before it is green before it is blue,
+and in a grey photograph all are equal."""
+MIN_AREA_SHARE = 0.2
+"""Of the picture; the smallest field of CHASE_DB1 covers 0.65 of it."""
+MIN_DIAMETER_PX = 100.0
+"""Below this a vessel is narrower than a pixel."""
+
+
+def doubts(photograph: Photograph, image: np.ndarray) -> list[str]:
+    """Why this picture's prediction may mean nothing; empty for an ordinary fundus photograph.
+
+    Args:
+        photograph: as prepared for the network.
+        image: (h, w, 3) uint8 at native size.
+    """
+    fov = photograph.native_fov.unpack()[0]
+    inside = image[fov]
+    red, green, blue = inside.mean(axis=0, dtype=np.float64)
+    level = float(np.median(inside.max(axis=1)))
+    diameter = photograph.fov_diameter_px
+    found = []
+    if photograph.fov_origin == "found" and fov.all():
+        found.append("not a fundus photograph? no dark surround")
+    elif fov.mean() < MIN_AREA_SHARE:
+        found.append(f"not a fundus photograph? only {fov.mean():.0%} of the picture is bright")
+    elif fov.sum() < MIN_VISIBLE_SHARE * math.pi * diameter**2 / 4:
+        share = fov.sum() / (math.pi * diameter**2 / 4)
+        found.append(f"cut off? {share:.0%} of the round field of view can be seen")
+    if red < MIN_RED_SHARE * green or green < MIN_RED_SHARE * blue:
+        found.append(
+            f"not a fundus photograph? mean red, green, blue {red:.0f}, {green:.0f}, {blue:.0f}"
+        )
+    if level < MIN_LEVEL:
+        found.append(f"too dark: median brightness {level:.0f} of 255")
+    if diameter < MIN_DIAMETER_PX:
+        found.append(f"too small: the field of view is {diameter:.0f} pixels wide")
+    return found

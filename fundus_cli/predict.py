@@ -1,0 +1,289 @@
+"""fundus-predict behind the door: photographs in, a mask for each of them and one table out."""
+
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fundus_cli import __version__
+from fundus_cli.config import DataConfig, PredictConfig
+from fundus_cli.data.names import plain_name
+from fundus_cli.data.samples import Photograph, UnusableFile, file_sha256, read_for_prediction
+from fundus_cli.errors import ConfigError, Problems, RunFolderError
+from fundus_cli.inference.ensemble import shared_threshold
+from fundus_cli.inference.outputs import (
+    OutputFiles,
+    mask_pixels,
+    output_files,
+    probability_pixels,
+    write_png,
+)
+from fundus_cli.inference.photographs import Job, find_jobs
+from fundus_cli.inference.pipeline import pipelined
+from fundus_cli.inference.predict import Predictor
+from fundus_cli.inference.suitability import doubts
+from fundus_cli.report.drawing import draw_structures
+from fundus_cli.run import checkpoint
+from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
+from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
+from fundus_cli.run.folder import held
+from fundus_cli.run.signals import StopRequest
+from fundus_cli.runtime import choose_device
+from fundus_cli.scoring import ensemble_of
+from fundus_cli.terminal import Terminal
+
+TABLE = "predictions.csv"
+SETTINGS = "predict.json"
+TABLE_EVERY_S = 2.0
+"""Killed later than this after a mask was written, its row is there; else it is made again."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A photograph that was read, its native pixels where they are drawn on, and what is odd."""
+
+    photograph: Photograph
+    image: np.ndarray | None
+    doubts: list[str]
+    sha256: str
+
+
+class Prediction:
+    """What every photograph of one call goes through: read, predict, write."""
+
+    def __init__(
+        self,
+        config: PredictConfig,
+        data: DataConfig,
+        predictor: Predictor,
+        threshold: float,
+        folder: Path,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.predictor = predictor
+        self.threshold = np.float32(threshold)
+        self.folder = folder
+
+    def files(self, job: Job) -> OutputFiles:
+        """Where the job's files go."""
+        return output_files(
+            self.folder,
+            job.target,
+            self.data.structures,
+            probability=self.config.probability,
+            overlay=self.config.overlay,
+            fov=self.config.fov_mask,
+        )
+
+    def read(self, job: Job) -> Loaded | UnusableFile:
+        """Decode and prepare."""
+        try:
+            photograph, image = read_for_prediction(job.name, job.path, job.fov, self.data)
+            return Loaded(
+                photograph=photograph,
+                image=image if self.config.overlay else None,
+                doubts=doubts(photograph, image),
+                sha256=file_sha256(job.path),
+            )
+        except UnusableFile as error:
+            return error
+
+    def compute(self, job: Job, loaded: Loaded | UnusableFile) -> np.ndarray | None:
+        """(S, h, w) float32 probabilities."""
+        if isinstance(loaded, UnusableFile):
+            return None
+        return self.predictor.probability(loaded.photograph)
+
+    def write(
+        self, job: Job, loaded: Loaded | UnusableFile, probability: np.ndarray | None
+    ) -> tuple[Job, Row | UnusableFile]:
+        """Write the job's files, the masks last; returns its row of the table."""
+        if isinstance(loaded, UnusableFile):
+            return job, loaded
+        assert probability is not None
+        masks = probability >= self.threshold
+        files, overwrite = self.files(job), self.config.overwrite
+        fov = loaded.photograph.native_fov.unpack()[0]
+        try:
+            for path, plane in zip(files.probabilities.values(), probability, strict=False):
+                write_png(path, probability_pixels(plane), overwrite)
+            if files.overlay is not None and loaded.image is not None:
+                write_png(files.overlay, draw_structures(loaded.image, masks, fov), overwrite)
+            if files.fov is not None:
+                write_png(files.fov, mask_pixels(fov), overwrite)
+            for path, mask in zip(files.masks.values(), masks, strict=True):
+                write_png(path, mask_pixels(mask), overwrite)
+        except UnusableFile as error:
+            return job, error
+        return job, self._row(job, loaded, masks, int(fov.sum()))
+
+    def _row(self, job: Job, loaded: Loaded, masks: np.ndarray, fov_px: int) -> Row:
+        photograph = loaded.photograph
+        height, width = photograph.native_hw
+        row: Row = {
+            "photograph": job.name,
+            "mask": plain_name(job.target.as_posix()),
+            "height_px": height,
+            "width_px": width,
+        }
+        for structure, mask in zip(self.data.structures, masks, strict=True):
+            area = int(mask.sum())
+            row |= {f"{structure}_px": area, f"{structure}_share_of_fov": round(area / fov_px, 6)}
+        return {
+            **row,
+            "fov_origin": photograph.fov_origin,
+            "fov_px": fov_px,
+            "fov_share_of_image": round(fov_px / (height * width), 6),
+            # In full, so that another program scales the photograph to the same size.
+            "fov_diameter_px": repr(photograph.fov_diameter_px),
+            "warnings": "; ".join(loaded.doubts),
+            "sha256": loaded.sha256,
+        }
+
+
+def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> list[Row]:
+    """Write a mask for every photograph; returns the table's rows.
+
+    Raises:
+        FundusError: a checkpoint cannot be used; or, after all others are done, photographs that
+            cannot be used or files that stand in the way.
+    """
+    jobs = find_jobs(config.input, config.fov)
+    members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
+    predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
+    threshold = shared_threshold(members)
+    if not isinstance(config.threshold, str):
+        threshold = Threshold(float(config.threshold), "given")
+    data = members[0].config.data
+    data = replace(data, max_megapixels=config.max_megapixels or data.max_megapixels)
+    with held(config.output) as folder:
+        prediction = Prediction(config, data, predictor, threshold.value, folder)
+        _check_places(jobs, prediction)
+        _check_settings(folder, _settings(config, members, predictor, threshold), config)
+        return _predict_all(jobs, prediction, stop, terminal)
+
+
+def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
+    """Refuse to write over a photograph, or two files under one name."""
+    inputs = {job.path.resolve() for job in jobs if job.path.is_file()}
+    taken: set[Path] = set()
+    for job in jobs:
+        for path in prediction.files(job).paths():
+            if path.resolve() in inputs:
+                raise ConfigError(
+                    f"output={prediction.config.output}: {plain_name(str(path))} is one of the "
+                    "photographs; choose another folder"
+                )
+            if path in taken:
+                raise ConfigError(
+                    f"input={prediction.config.input}: two files would be named "
+                    f"{plain_name(str(path))}; predict those folders one by one"
+                )
+            taken.add(path)
+    for parent in {path.parent for path in taken if path.parent.is_dir()}:
+        remove_stale_temporaries(parent)
+
+
+def _settings(
+    config: PredictConfig, members: Sequence[Checkpoint], predictor: Predictor, threshold: Threshold
+) -> dict[str, Any]:
+    """All that the masks depend on beside the photographs."""
+    return {
+        "fundus_cli": __version__,
+        "checkpoints": {plain_name(str(saved.path)): file_sha256(saved.path) for saved in members},
+        "structures": list(members[0].config.data.structures),
+        "threshold": threshold.value,
+        "threshold_origin": threshold.origin,
+        "tta": predictor.tta,
+        "precision": str(predictor.dtype).removeprefix("torch."),
+        "fov": config.fov,
+    }
+
+
+def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfig) -> None:
+    """Masks of different checkpoints or thresholds are never mixed in one folder."""
+    before = read_json(folder / SETTINGS)
+    decisive = {key: settings[key] for key in ("threshold", "tta", "fov")}
+    decisive["checkpoints"] = sorted(settings["checkpoints"].values())
+    if before and not config.overwrite:
+        earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}
+        changed = [key for key, value in decisive.items() if earlier.get(key) != value]
+        if changed:
+            raise RunFolderError(
+                f"output={config.output}: holds masks of another {', '.join(changed)}; choose "
+                "another folder, or overwrite=true makes all anew"
+            )
+    write_json(folder / SETTINGS, settings)
+
+
+def _predict_all(
+    jobs: Sequence[Job], prediction: Prediction, stop: StopRequest, terminal: Terminal
+) -> list[Row]:
+    table = prediction.folder / TABLE
+    rows = _rows_before(table)
+    wanted = [job for job in jobs if not _is_done(job, prediction, rows)]
+    problems = Problems()
+    started = written = time.monotonic()
+    num_masks = 0
+    stop.defer()
+    try:
+        for job, result in pipelined(wanted, prediction.read, prediction.compute, prediction.write):
+            terminal.predicting(len(wanted))
+            if isinstance(result, UnusableFile):
+                found = f" [{result.found}]" if result.found else ""
+                problems.add(result.kind, plain_name(str(result.path)) + found)
+            else:
+                rows[job.name] = result
+                num_masks += 1
+                if result["warnings"]:
+                    terminal.say(f"warning: {job.name}: {result['warnings']}")
+            if time.monotonic() - written > TABLE_EVERY_S:
+                write_csv(table, _in_order(rows, jobs))
+                written = time.monotonic()
+            stop.raise_if_asked(
+                f"{num_masks} of {len(wanted)} photographs done; the same command does the rest"
+            )
+    finally:
+        terminal.close_bar()
+        write_csv(table, _in_order(rows, jobs))
+    seconds = time.monotonic() - started
+    kept = f"; {len(jobs) - len(wanted)} were there already" if len(wanted) < len(jobs) else ""
+    rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
+    done = f"{num_masks} photographs predicted in {seconds:.1f} s{rate}{kept}"
+    terminal.say(f"{done}\nmasks and {TABLE}: {prediction.folder}")
+    problems.raise_if_any(f"{num_masks} photographs predicted, the others were not:")
+    return _in_order(rows, jobs)
+
+
+def _rows_before(table: Path) -> dict[str, Row]:
+    """The rows of an earlier call by photograph; a table that cannot be read counts as none."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {row["photograph"]: dict(row) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return {}
+
+
+def _is_done(job: Job, prediction: Prediction, rows: dict[str, Row]) -> bool:
+    row = rows.get(job.name)
+    if prediction.config.overwrite or row is None or not job.path.is_file():
+        return False
+    if not all(path.is_file() for path in prediction.files(job).paths()):
+        return False
+    try:
+        return bool(row.get("sha256") == file_sha256(job.path))
+    except OSError:
+        return False
+
+
+def _in_order(rows: dict[str, Row], jobs: Sequence[Job]) -> list[Row]:
+    """The rows of this call's photographs first, in their order; then those of earlier calls."""
+    names = list(dict.fromkeys([*(job.name for job in jobs), *rows]))
+    return [rows[name] for name in names if name in rows]
