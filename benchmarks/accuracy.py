@@ -62,13 +62,13 @@ ROWS = {
         minutes=60,
     ),
     "chase_small": Row(
-        train=("experiment=vessels_small", *CHASE),
+        train=("experiment=vessels", *CHASE),
         target=0.824,
         published=f".820 with 68,000 parameters, {DEEPDRAW}",
         minutes=30,
     ),
     "hrf_small": Row(
-        train=("experiment=vessels_small", *HRF),
+        train=("experiment=vessels", *HRF),
         target=0.820,
         published=f".814 at half size with 68,000 parameters, {DEEPDRAW}",
         minutes=60,
@@ -88,7 +88,7 @@ ROWS = {
     ),
     "first_useful": Row(train=("experiment=vessels", *CHASE, "epochs=8"), target=0.78, minutes=3),
 }
-SHARED_RUNS = {"hrf_to_chase": "hrf"}
+SHARED_RUNS = {"hrf_to_chase": "hrf", "chase_small": "chase", "hrf_small": "hrf"}
 """Rows that score the runs of another row."""
 
 
