@@ -16,6 +16,7 @@ RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Two threads that wait for each other crawl when the machine is busy with something else."""
+os.environ.update(ONE_THREAD)
 
 SMALL = (
     "model.base_channels=4",
