@@ -58,7 +58,7 @@ ALLOWED = {
         *("", "errors", "config", "runtime", "data", "run", "inference", "report", "scoring"),
         "terminal",
     },
-    "export": {"", "errors", "config", "data", "run", "inference", "scoring"},
+    "export": {"", "errors", "config", "data", "run", "runtime", "inference", "scoring"},
     "sweep": {"errors", "compose", "report", "run", "job"},
     "job": {"compose", "report", "run"},
     "programs": {
