@@ -18,7 +18,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     for name in ("fundus_cli", "configs"):
         for path in (PROJECT / name).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".html", ".css", ".js", ".j2"):
+            if path.is_file() and "__pycache__" not in path.parts:
                 copy = source / path.relative_to(PROJECT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(path.read_bytes())
@@ -44,8 +44,9 @@ def test_a_wheel_holds_the_package_and_every_yaml_and_nothing_else(wheel: Path) 
     assert outside == []
     for path in (PROJECT / "configs").rglob("*.yaml"):
         assert f"fundus_cli/configs/{path.relative_to(PROJECT / 'configs').as_posix()}" in names
-    for path in (PROJECT / "fundus_cli").rglob("*.py"):
-        assert path.relative_to(PROJECT).as_posix() in names
+    for path in (PROJECT / "fundus_cli").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert path.relative_to(PROJECT).as_posix() in names
 
 
 def test_a_wheel_unpacked_elsewhere_composes_and_trains(wheel: Path, tmp_path: Path) -> None:
@@ -75,3 +76,5 @@ def test_a_wheel_unpacked_elsewhere_composes_and_trains(wheel: Path, tmp_path: P
         *("data.demo.size_px=64", "data.patch_px=32", "model.base_channels=4", "model.depth=2"),
     )
     assert "Epoch: 1/1, Train Loss: " in shown
+    assert "warning" not in shown
+    assert len(list(empty.glob("outputs/train/*/report.html"))) == 1
