@@ -105,7 +105,10 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 def whole_steps(axis: Axes) -> None:
     """Epochs are whole numbers."""
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axis.get_xlim()
+    if high - low < 1:
+        axis.set_xlim(round(low) - 0.5, round(high) + 0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def is_drawable(values: Sequence[float]) -> bool:

@@ -31,6 +31,8 @@ MAX_KEYS = 9
 MAX_TICKS = 6
 """Up to so many values of a key are each named on its axis."""
 
+MAX_DIGITS = 6
+
 MAX_LABELS = 12
 """Up to so many curves are named in the plot."""
 
@@ -65,8 +67,10 @@ def _places(axis: Axes, values: Sequence[Any]) -> list[float]:
         if min(found) > 0 and max(found) / min(found) >= 8:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        if len(set(found)) <= MAX_TICKS:
-            axis.set_xticks(sorted(set(found)), [f"{value:g}" for value in sorted(set(found))])
+        ticks = {value: f"{value:g}" for value in sorted(set(found))}
+        # Values that a search drew have many digits and may lie on top of each other.
+        if len(ticks) <= MAX_TICKS and max(map(len, ticks.values())) <= MAX_DIGITS:
+            axis.set_xticks(list(ticks), list(ticks.values()))
             axis.xaxis.set_minor_locator(NullLocator())
         return found
     names = sorted({shown(value) for value in values})
@@ -101,7 +105,7 @@ def _parallel(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], column: st
     scores = numbers([row.get(column) for row in rows])
     columns = [_unit([row.get(key) for row in rows]) for key in keys]
     columns.append(_unit(scores))
-    colours = mpl.colormaps["cividis"](np.linspace(0.95, 0.1, len(rows)))
+    colours = mpl.colormaps["cividis"](np.linspace(0.95, 0.35, len(rows)))
     with look():
         figure, (axis,) = new_axes((max(4.4, 1.3 * len(columns)), 3.4))
         for place in reversed(range(len(rows))):
@@ -120,7 +124,7 @@ def _parallel(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], column: st
     return Drawing(
         title="All keys at once",
         svg=svg,
-        caption="A line per job, the best in vermilion, then from yellow (better) to dark blue.",
+        caption="A line per job, the best in vermilion, then from yellow (better) to grey.",
     )
 
 
@@ -143,7 +147,7 @@ def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing
     """Validation Dice (else the train loss) of every job over its epochs."""
     column = score_to_draw(board)
     names = [str(row["job"]) for row in board.rows]
-    colours = mpl.colormaps["cividis"](np.linspace(0.95, 0.1, max(len(names), 1)))
+    colours = mpl.colormaps["cividis"](np.linspace(0.95, 0.35, max(len(names), 1)))
     with look():
         figure, (axis,) = new_axes((7.2, 3.8))
         for place in reversed(range(len(names))):
@@ -163,5 +167,5 @@ def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing
         handles, labels = axis.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], title="run", loc="outside right upper")
         svg = to_svg(figure, "curves", f"{_label(column)} of every job over the epochs")
-    caption = "The best run in vermilion, the others from yellow (better) to dark blue."
+    caption = "The best run in vermilion, the others from yellow (better) to grey."
     return [Drawing(title=f"Every run's {_label(column)}", svg=svg, caption=caption)]

@@ -1,11 +1,14 @@
 """The paired test takes the same photographs of both runs, in the same order."""
 
+from pathlib import Path
+
 import numpy as np
 
 from fundus_cli.evaluation.bootstrap import paired_bootstrap
 from fundus_cli.evaluation.counts import Counts
 from fundus_cli.report.comparison import MAX_ALL_PAIRS, compare_pairs, p_text
 from fundus_cli.report.run_files import read_run
+from fundus_cli.report.sweep_page import write_leaderboard
 
 from .conftest import MakeRun
 
@@ -40,6 +43,16 @@ def test_many_runs_are_compared_with_the_first_alone(make_run: MakeRun) -> None:
     number = MAX_ALL_PAIRS + 1
     pairs, _ = compare_pairs([str(n) for n in range(number)], [run] * number)
     assert [(pair.one, pair.other) for pair in pairs] == [("0", str(n)) for n in range(1, number)]
+
+
+def test_a_handful_of_photographs_is_warned_of(make_run: MakeRun, tmp_path: Path) -> None:
+    for number, name in ((9, "few"), (10, "enough")):
+        counts = random_counts(number, [f"p{n}" for n in range(number)])
+        runs = [read_run(make_run(f"{name}/{run}", counts=counts)) for run in "ab"]
+        write_leaderboard(tmp_path / name, runs)
+    warning = "too sure of itself"
+    assert warning in (tmp_path / "few" / "leaderboard.html").read_text(encoding="utf-8")
+    assert warning not in (tmp_path / "enough" / "leaderboard.html").read_text(encoding="utf-8")
 
 
 def test_p_values_as_they_are_written() -> None:
