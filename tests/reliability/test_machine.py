@@ -1,12 +1,14 @@
 """Tests 4, 37, 41, 45 and 61: a full disk, little memory, nobody who reads, another machine."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from reliability.forks import Forked
 from reliability.kit import LONG, complaint, environment, result_of, run, train, tree
 
 
@@ -69,6 +71,19 @@ def test_a_pipe_that_is_closed_does_not_stop_training(
     assert "Epoch: 2/2" in log
     assert "run folder: run" in log
     assert "\r" not in log
+
+
+def test_closed_streams_do_not_stop_training(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Test 61: `fundus-train >&- 2>&-`; no file of the run takes the place of a stream."""
+
+    def close() -> None:
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            os.close(descriptor)
+            setattr(sys, name, None)
+
+    silent = Forked(tmp_path, *train(shared_tiny_set, "run", "epochs=1"), prepare=close)
+    assert silent.wait() == 0
+    assert "report: run/report.html" in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_too_little_memory_names_the_batch_and_what_to_lower(
