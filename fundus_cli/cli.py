@@ -50,7 +50,7 @@ def _open_closed_streams() -> None:
     """Streams that were closed (`>&-`) lead nowhere, so that no file takes their number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
 def _told(name: str, error: FundusError | Interrupted) -> int:

@@ -1,4 +1,4 @@
-"""fundus-train in a process of its own that need not import torch again: for long series of kills.
+"""The programs in a process of its own that need not import torch again: for long series of kills.
 
 The process is forked from the tests, which have the imports behind them; everything else is what
 the command does. One start takes a tenth of a second instead of several.
@@ -34,7 +34,7 @@ assert fundus_cli.train
 
 
 class Forked:
-    """One start of `fundus-train` in `folder`.
+    """One start of `fundus-<first argument>` in `folder`.
 
     Args:
         faults: as in `kit.environment`.
@@ -81,12 +81,12 @@ class Forked:
             os.environ["FUNDUS_TEST_FAULTS"] = json.dumps(faults)
             if journal is not None:
                 os.environ["FUNDUS_TEST_JOURNAL"] = str(journal)
+            prepare()
             site = self.folder / "sitecustomize.py"
             site.write_text(SITECUSTOMIZE)
             runpy.run_path(str(site))
-            prepare()
-            sys.argv = ["fundus-train", *arguments[1:]]
-            code = main("train")
+            sys.argv = [f"fundus-{arguments[0]}", *arguments[1:]]
+            code = main(arguments[0])
         except BaseException:
             traceback.print_exc()
         finally:
