@@ -1,42 +1,41 @@
-"""The door of every program: parse, compose, validate, call, report errors.
+"""The door of every program: signals, then the command, then errors as lines and exit codes.
 
-Imports no torch, so that --help and every config error answer at once.
+What takes time to import is imported once the signals are taken over, so that Ctrl-C in the first
+moment ends in a line like any other.
 """
 
 import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from fundus_cli import __version__
-from fundus_cli.compose import (
-    Command,
-    check_overrides,
-    choices_of,
-    compose_dict,
-    expand_sweep,
-    parse_overrides,
-    to_typed,
-)
-from fundus_cli.config import TrainConfig
-from fundus_cli.errors import ConfigError, FundusError, Interrupted, SweepError
-from fundus_cli.help_page import help_page
-from fundus_cli.programs import PROGRAMS, Arguments, Program
+from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.run.machine import trouble
 from fundus_cli.run.signals import StopRequest
-
-PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
-"""Flags that print something and run nothing."""
 
 
 def main(name: str) -> int:
     """Run a program on the command line's arguments; returns the exit code."""
-    return _main(PROGRAMS[name])
+    _open_closed_streams()
+    with contextlib.suppress(AttributeError):
+        # A terminal without UTF-8 gets names escaped instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    stop = StopRequest(f"fundus-{name}").install()
+    try:
+        from fundus_cli.command import run
+
+        run(name, sys.argv[1:], stop)
+    except BrokenPipeError:
+        return 0
+    except (FundusError, Interrupted) as error:
+        return _told(name, error)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (known := trouble(error)) is None:
+            raise
+        return _told(name, known)
+    return 0
 
 
 train_main = partial(main, "train")
@@ -47,129 +46,20 @@ predict_main = partial(main, "predict")
 export_main = partial(main, "export")
 
 
-def _main(program: Program) -> int:
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
-    with contextlib.suppress(AttributeError):
-        # A terminal without UTF-8 gets names escaped instead of an error.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    stop = StopRequest().install()
-    try:
-        _run(program, _read_arguments(arguments), stop)
-    except BrokenPipeError:
-        return 0
-    except (FundusError, Interrupted) as error:
-        return _told(program, error, debug)
-    except (OSError, MemoryError, RuntimeError) as error:
-        if (known := trouble(error)) is None:
-            raise
-        return _told(program, known, debug)
-    return 0
+def _open_closed_streams() -> None:
+    """Streams that were closed (`>&-`) lead nowhere, so that no file takes their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
-def _told(program: Program, error: FundusError | Interrupted, debug: bool) -> int:
+def _told(name: str, error: FundusError | Interrupted) -> int:
     """Print the line (with --debug the traceback too); returns the exit code."""
     with contextlib.suppress(OSError):
-        if debug:
+        if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"fundus-{program.name}: {error}", file=sys.stderr)
+        print(f"fundus-{name}: {error}", file=sys.stderr)
     return error.exit_code
-
-
-def _read_arguments(arguments: Sequence[str]) -> Arguments:
-    overrides, flags = [], []
-    multirun = debug = False
-    config_dir = None
-    waiting = list(arguments)
-    while waiting:
-        word = waiting.pop(0)
-        name, _, value = word.partition("=")
-        if name in ("--config-dir", "-cd"):
-            if not value and not waiting:
-                raise ConfigError("--config-dir: expected a folder behind it")
-            config_dir = Path(value or waiting.pop(0))
-        elif word in ("--multirun", "-m"):
-            multirun = True
-        elif word == "--debug":
-            debug = True
-        elif name in PASSED_TO_HYDRA:
-            flags.append(word)
-            if not value and waiting and name in ("--cfg", "-c", "--info", "-i"):
-                flags.append(waiting.pop(0))
-        elif word in ("--help", "-h", "--version"):
-            flags.append(word)
-        elif word.startswith("-"):
-            raise ConfigError(f"{word}: no such flag, or one that is not open here; see --help")
-        else:
-            overrides.append(word)
-    return Arguments(
-        overrides=overrides,
-        multirun=multirun,
-        debug=debug,
-        config_dir=config_dir,
-        flags=tuple(flags),
-    )
-
-
-def _run(program: Program, arguments: Arguments, stop: StopRequest) -> None:
-    if "--version" in arguments.flags:
-        print(f"fundus-cli {__version__}")
-        return
-    if {"--help", "-h"} & set(arguments.flags):
-        print(help_page(program.name, program.groups, arguments.config_dir))
-        return
-    overrides = parse_overrides(arguments.overrides)
-    check_overrides(overrides, program.schema, arguments.config_dir, arguments.multirun)
-    if arguments.flags:
-        _pass_to_hydra(program.name, arguments)
-        return
-    if arguments.multirun:
-        is_search = not _is_grid(arguments.overrides)
-        for job in expand_sweep(choices_of(overrides) if is_search else overrides):
-            config = _typed(program, job, arguments.config_dir)
-            if is_search and isinstance(config, TrainConfig):
-                _check_has_score(config)
-        from fundus_cli.sweep import run_sweep
-
-        failed = run_sweep(program.name, arguments.overrides, arguments.config_dir, stop)
-        if failed:
-            raise SweepError(f"sweep finished, {failed} failed; the table says which and why")
-        return
-    program.run(_typed(program, arguments.overrides, arguments.config_dir), arguments, stop)
-
-
-def _is_grid(overrides: Sequence[str]) -> bool:
-    return not any(line.startswith("hydra/sweeper=") for line in overrides)
-
-
-def _check_has_score(config: TrainConfig) -> None:
-    if not (config.data.val_fraction or config.data.folds):
-        raise ConfigError(
-            "hydra/sweeper: a search chooses by the validation Dice, and nothing is held out; "
-            "add data.val_fraction=0.2"
-        )
-
-
-def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) -> Any:
-    """One job's config; data.root alone means data=folder."""
-    command = Command(config_name=program.name, overrides=tuple(overrides), config_dir=config_dir)
-    composed, _ = compose_dict(command)
-    keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
-    own_folder = "data" in program.groups and "data.root" in keys and "data" not in keys
-    if own_folder and composed.data.name == "demo":
-        command = replace(command, overrides=("data=folder", *overrides))
-        composed, _ = compose_dict(command)
-    return to_typed(composed, program.schema)
-
-
-def _pass_to_hydra(name: str, arguments: Arguments) -> None:
-    """Let Hydra print what it knows about the config."""
-    import hydra
-
-    directory = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir else []
-    sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *arguments.overrides]
-    main = hydra.main(config_path="pkg://fundus_cli.configs", config_name=name, version_base="1.3")
-    main(lambda config: None)()
 
 
 if os.name == "nt":  # pragma: no cover

@@ -61,8 +61,8 @@ class SweepError(FundusError):
 class Interrupted(BaseException):
     """A signal asked to stop; everything up to the last optimizer step is saved.
 
-    No Exception: it may be raised between any two instructions, and no `except Exception` of a
-    library may take it for a failure of its own.
+    No Exception: where nothing is to be saved it is raised between any two instructions, and no
+    `except Exception` of a library may take it for a failure of its own.
     """
 
     def __init__(self, message: str, signum: int) -> None:

@@ -64,7 +64,8 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
         check_tracker(config)
         from fundus_cli.data.dataset import load_dataset
 
-        dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
+        with stop.unwinding():
+            dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
         terminal.close_bar()
         # Only now: whatever is wrong with the photographs is told before torch is loaded.
         from fundus_cli.train import train
@@ -77,7 +78,7 @@ def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> No
     from fundus_cli.evaluate import evaluate
     from fundus_cli.terminal import Terminal
 
-    with Terminal() as terminal:
+    with Terminal() as terminal, stop.unwinding():
         evaluate(config, arguments.overrides, terminal)
 
 
@@ -93,14 +94,15 @@ def _run_predict(config: PredictConfig, arguments: Arguments, stop: StopRequest)
 def _run_export(config: ExportConfig, arguments: Arguments, stop: StopRequest) -> None:
     from fundus_cli.export import export
 
-    print(f"exported: {export(config, print)}")
+    with stop.unwinding():
+        print(f"exported: {export(config, print)}")
 
 
 def _run_report(config: ReportConfig, arguments: Arguments, stop: StopRequest) -> None:
     from fundus_cli.reporting import report
     from fundus_cli.terminal import Terminal
 
-    with Terminal() as terminal:
+    with Terminal() as terminal, stop.unwinding():
         report(config, terminal)
 
 
@@ -109,7 +111,7 @@ def _run_check(config: CheckConfig, arguments: Arguments, stop: StopRequest) -> 
     from fundus_cli.check.command import check
     from fundus_cli.terminal import Terminal
 
-    with Terminal() as terminal:
+    with Terminal() as terminal, stop.unwinding():
         check(config, arguments.overrides, terminal)
 
 

@@ -31,6 +31,7 @@ def train(
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
+    stop.defer()
     with held(config.output, config.overwrite) as folder:
         check_unused(config)
         terminal.log_to(folder / "train.log")
@@ -73,7 +74,6 @@ def _train_in(
     write_status(folder, "running")
     for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
         terminal.say(line)
-    stop.defer()
     name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
 
     def draw() -> None:
@@ -94,6 +94,7 @@ def _train_in(
     summary["duration_s"] = round(time.monotonic() - started, 1)
     write_status(folder, "done", **summary)
     terminal.say(f"run folder: {folder}")
+    stop.leave_at_once(f"the run is complete but for its page: fundus-report path={folder}")
     make_report(folder, terminal)
     return summary
 

@@ -1,10 +1,13 @@
-"""TERM, INT and HUP: stop at the next step boundary; a second one stops at once."""
+"""TERM, INT and HUP: what the first one does depends on the work; a second one stops at once."""
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from fundus_cli.errors import Interrupted
 
@@ -16,22 +19,31 @@ SAME_STOP_S = 1.0
 """Signals that follow the first within this time are its echo: a service manager tells every
 process of a job, and a sweep passes on to its job what it was told itself."""
 
+NOTHING_TO_SAVE = "stopped, nothing to save; the same command begins again"
+
 
 class StopRequest:
     """What the operating system asked of this process.
 
-    Until `defer` is called a signal raises Interrupted where the program stands: nothing is
-    worth saving yet. From then on it only sets a flag that the loop reads between two steps.
+    At first a signal ends the process where it stands: libraries are imported, and an exception
+    raised in the middle of an import may be swallowed there. Inside `unwinding` it raises
+    Interrupted, so that half-made files are removed. After `defer` it only sets a flag that the
+    loop reads between two steps.
+
+    Args:
+        program: the name that stands before what is printed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "fundus") -> None:
         self.signum: int | None = None
         self.save_now = False
-        self._deferred = False
+        self._program = program
+        self._message = NOTHING_TO_SAVE
+        self._answer: Callable[[int], object] = self._leave
         self._asked_at = 0.0
 
     def install(self) -> "StopRequest":
-        """Take over the signals; call from the main thread, before torch is imported."""
+        """Take over the signals; call from the main thread, before anything slow is imported."""
         for signum in STOP_SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._on_stop)
@@ -39,9 +51,36 @@ class StopRequest:
             signal.signal(signal.SIGUSR1, self._on_save)
         return self
 
+    @contextlib.contextmanager
+    def unwinding(self) -> Iterator[None]:
+        """A block in which a signal raises Interrupted; leaving it raises one that got lost.
+
+        Python drops exceptions from finalizers and weak references' callbacks; those are told to
+        `sys.unraisablehook`, and the process ends there.
+        """
+        answer, hook = self._answer, sys.unraisablehook
+
+        def caught(dropped: "sys.UnraisableHookArgs") -> None:
+            if isinstance(dropped.exc_value, Interrupted):
+                self._leave(dropped.exc_value.exit_code - 128)
+            hook(dropped)
+
+        self._answer, sys.unraisablehook = self._raise, caught
+        try:
+            yield
+            self.raise_if_asked(self._message)
+        finally:
+            self._answer, sys.unraisablehook = answer, hook
+
     def defer(self) -> None:
         """From now on signals wait for `raise_if_asked`."""
-        self._deferred = True
+        self._answer = self._wait
+
+    def leave_at_once(self, message: str) -> None:
+        """All is written: from now on a signal, or one that waits, ends the process right here."""
+        self._message, self._answer = message, self._leave
+        if self.signum is not None:
+            self._leave(self.signum)
 
     def raise_if_asked(self, message: str) -> None:
         """Raise Interrupted with `message` when a signal has arrived."""
@@ -49,17 +88,25 @@ class StopRequest:
             raise Interrupted(f"{signal.Signals(self.signum).name}: {message}", self.signum)
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
-            if time.monotonic() - self._asked_at > SAME_STOP_S:
-                sys.stderr.flush()
-                os._exit(128 + signum)
-            return
-        self.signum, self._asked_at = signum, time.monotonic()
-        if not self._deferred:
-            name = signal.Signals(signum).name
-            raise Interrupted(
-                f"{name}: stopped, nothing to save; the same command begins again", signum
-            )
+        if self.signum is None:
+            self.signum, self._asked_at = signum, time.monotonic()
+            self._answer(signum)
+        elif time.monotonic() - self._asked_at > SAME_STOP_S:
+            os._exit(128 + signum)
+
+    def _leave(self, signum: int) -> NoReturn:
+        # Not print: the signal may have come in the middle of one.
+        line = f"{self._program}: {signal.Signals(signum).name}: {self._message}\n"
+        with contextlib.suppress(OSError):
+            # Below the progress bar, should there be one.
+            os.write(2, ("\n" * os.isatty(2) + line).encode())
+        os._exit(128 + signum)
+
+    def _raise(self, signum: int) -> None:
+        self.raise_if_asked(self._message)
+
+    def _wait(self, signum: int) -> None:
+        pass
 
     def _on_save(self, signum: int, frame: FrameType | None) -> None:
         self.save_now = True

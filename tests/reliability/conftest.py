@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from reliability.kit import LONG, environment, run, train
+from reliability.forks import Forked
+from reliability.kit import LONG, train
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +13,7 @@ def whole(
 ) -> tuple[Path, list[str]]:
     """Its folder, and the journal of its syncs, links and renames."""
     folder = tmp_path_factory.mktemp("whole")
-    env = environment(folder, FUNDUS_TEST_JOURNAL=str(folder / "journal"))
-    result = run(folder, *train(shared_tiny_set, "run", *LONG), env=env)
-    assert result.returncode == 0, result.stderr
-    return folder / "run", (folder / "journal").read_text().splitlines()
+    journal = folder / "journal"
+    run = Forked(folder, *train(shared_tiny_set, "run", *LONG), journal=journal)
+    assert run.wait() == 0, run.said("stderr")
+    return folder / "run", journal.read_text().splitlines()

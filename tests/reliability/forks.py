@@ -1,4 +1,4 @@
-"""fundus-train in a process of its own that need not import torch again: for long series of kills.
+"""The programs in a process of its own that need not import torch again: for long series of kills.
 
 The process is forked from the tests, which have the imports behind them; everything else is what
 the command does. One start takes a tenth of a second instead of several.
@@ -6,13 +6,16 @@ the command does. One start takes a tenth of a second instead of several.
 
 import contextlib
 import faulthandler
+import itertools
 import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,12 @@ assert fundus_cli.train
 
 
 class Forked:
-    """One start of `fundus-train` in `folder`.
+    """One start of `fundus-<first argument>` in `folder`.
+
+    Args:
+        faults: as in `kit.environment`.
+        journal: a file for the order of syncs, links and renames.
+        prepare: called in the new process before the command.
 
     Attributes:
         pid: of the process, which leads a session of its own.
@@ -43,15 +51,20 @@ class Forked:
         *arguments: str,
         faults: list[dict[str, Any]] | None = None,
         journal: Path | None = None,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         self.folder = folder
         self._code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            self._be_the_command(arguments, faults or [], journal)
+            self._be_the_command(arguments, faults or [], journal, prepare)
 
     def _be_the_command(
-        self, arguments: tuple[str, ...], faults: list[dict[str, Any]], journal: Path | None
+        self,
+        arguments: tuple[str, ...],
+        faults: list[dict[str, Any]],
+        journal: Path | None,
+        prepare: Callable[[], object],
     ) -> None:
         code = 1
         try:
@@ -68,11 +81,12 @@ class Forked:
             os.environ["FUNDUS_TEST_FAULTS"] = json.dumps(faults)
             if journal is not None:
                 os.environ["FUNDUS_TEST_JOURNAL"] = str(journal)
+            prepare()
             site = self.folder / "sitecustomize.py"
             site.write_text(SITECUSTOMIZE)
             runpy.run_path(str(site))
-            sys.argv = ["fundus-train", *arguments[1:]]
-            code = main("train")
+            sys.argv = [f"fundus-{arguments[0]}", *arguments[1:]]
+            code = main(arguments[0])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -101,6 +115,27 @@ class Forked:
             time.sleep(0.01)
         return code
 
+    def result(self, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Exit code and output, as of a command."""
+        code = self.wait(seconds)
+        return subprocess.CompletedProcess("", code, self.said("stdout"), self.said("stderr"))
+
     def said(self, stream: str) -> str:
         """What it printed."""
         return (self.folder / stream).read_text()
+
+
+def signal_at(owner: object, name: str, nth: int, signum: int) -> Callable[[], None]:
+    """A `prepare` that sends `signum` to the process at the nth call of `owner.name`."""
+
+    def prepare() -> None:
+        plain, calls = getattr(owner, name), itertools.count(1)
+
+        def calling(*arguments: Any, **named: Any) -> Any:
+            if next(calls) == nth:
+                os.kill(os.getpid(), signum)
+            return plain(*arguments, **named)
+
+        setattr(owner, name, calling)
+
+    return prepare

@@ -9,7 +9,10 @@ from reliability.kit import LONG, environment, result_of, run, train
 from fundus_cli.run import checkpoint
 
 
-@pytest.mark.parametrize(("before", "nth"), [("link best", 2), ("replace log.csv", 3)])
+@pytest.mark.parametrize(
+    ("before", "nth"),
+    [("link best", 2), pytest.param("replace log.csv", 3, marks=pytest.mark.slow)],
+)
 def test_killed_between_a_checkpoint_and_what_follows_from_it(
     tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]], before: str, nth: int
 ) -> None:

@@ -1,12 +1,16 @@
 """Tests 4, 37, 41, 45 and 61: a full disk, little memory, nobody who reads, another machine."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from reliability.forks import Forked
 from reliability.kit import LONG, complaint, environment, result_of, run, train, tree
 
 
@@ -15,23 +19,22 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
 ) -> None:
     """Test 4; the command that goes on has two threads, which test 45 wants to be told."""
     plain = (*LONG, "scheduler=constant")
-    assert run(tmp_path, *train(shared_tiny_set, "whole", *plain)).returncode == 0
-    assert run(tmp_path, *train(shared_tiny_set, "run", *plain[1:], "epochs=1")).returncode == 0
+    assert Forked(tmp_path, *train(shared_tiny_set, "whole", *plain)).wait() == 0
+    short = train(shared_tiny_set, "run", *plain[1:], "epochs=1")
+    assert Forked(tmp_path, *short).wait() == 0
     folder = tmp_path / "run"
     before = {name: (folder / name).read_bytes() for name in ("last.pt", "best.pt", "log.csv")}
     again = train(shared_tiny_set, "run", *plain, "resume=auto")
     most = len(before["last.pt"]) - 1
 
-    def small_files_only() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-    full = run(tmp_path, *again, preexec_fn=small_files_only)
+    small_files_only = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
+    full = Forked(tmp_path, *again, prepare=small_files_only).result()
     complaint(full, 5, "last.pt: cannot be written (File too large)", "MB free", "resume=auto")
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert not list(folder.glob(".*.tmp"))
     assert json.loads((folder / "summary.json").read_text())["exit_code"] == 5
 
-    finished = run(tmp_path, *again, env=environment(tmp_path, OMP_NUM_THREADS="2"))
+    finished = Forked(tmp_path, *again, prepare=partial(torch.set_num_threads, 2)).result()
     assert finished.returncode == 0, finished.stderr
     assert "warning: threads was 1 and is 2; from here on the bits may differ" in finished.stdout
     own, other = result_of(folder), result_of(tmp_path / "whole")
@@ -42,10 +45,12 @@ def test_nobody_reads_and_the_log_cannot_be_written(tmp_path: Path, shared_tiny_
     """Tests 37 and 61: a full standard output, and train.log on a full disk."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "train.log").symlink_to("/dev/full")
-    with Path("/dev/full").open("w") as full:
-        result = run(tmp_path, *train(shared_tiny_set, "run"), stdout=full)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+
+    def full_output() -> None:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+    result = Forked(tmp_path, *train(shared_tiny_set, "run"), prepare=full_output).result()
+    assert (result.returncode, result.stderr) == (0, "")
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
 
 
@@ -69,6 +74,19 @@ def test_a_pipe_that_is_closed_does_not_stop_training(
     assert "Epoch: 2/2" in log
     assert "run folder: run" in log
     assert "\r" not in log
+
+
+def test_closed_streams_do_not_stop_training(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Test 61: `fundus-train >&- 2>&-`; no file of the run takes the place of a stream."""
+
+    def close() -> None:
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            os.close(descriptor)
+            setattr(sys, name, None)
+
+    silent = Forked(tmp_path, *train(shared_tiny_set, "run", "epochs=1"), prepare=close)
+    assert silent.wait() == 0
+    assert "report: run/report.html" in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_too_little_memory_names_the_batch_and_what_to_lower(
@@ -110,7 +128,7 @@ def test_the_data_set_is_only_read(tmp_path: Path, tiny_set: Path) -> None:
     for path in [*tiny_set.rglob("*"), tiny_set]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        result = run(tmp_path, *train(tiny_set, "run", "epochs=1"))
+        result = Forked(tmp_path, *train(tiny_set, "run", "epochs=1")).result()
         assert result.returncode == 0, result.stderr
         assert tree(tiny_set) == before
     finally:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import torch
 from conftest import ONE_THREAD
 from PIL import Image
-from reliability.kit import complaint, environment, run, train
+from reliability.forks import Forked
+from reliability.kit import complaint, train
 
 from fundus_cli.programs import PROGRAMS
 
@@ -32,11 +34,14 @@ TAKES_CHECKPOINT = [
 
 
 @pytest.mark.parametrize("program", TAKES_CHECKPOINT)
-def test_a_hostile_checkpoint_is_refused_at_every_door(tmp_path: Path, program: str) -> None:
+def test_a_hostile_checkpoint_is_refused_at_every_door(
+    tmp_path: Path, shared_tiny_set: Path, program: str
+) -> None:
     """Test 12: the door of every program that is given a checkpoint."""
     torch.save({"format": 2, "model": Touch()}, tmp_path / "bad.pt")
-    result = run(tmp_path, program, "checkpoint=bad.pt", "output=out")
-    complaint(result, 3, "bad.pt", "cannot" if "cannot" in result.stderr else "no checkpoint")
+    more = [f"input={shared_tiny_set}/test_images"] if program == "predict" else []
+    result = Forked(tmp_path, program, "checkpoint=bad.pt", *more).result()
+    complaint(result, 3, "bad.pt: is no checkpoint")
     assert not (tmp_path / "MARK").exists()
     assert result.stdout == ""
 
@@ -53,12 +58,12 @@ def test_resume_refuses_hostile_and_damaged_checkpoints_and_starts_nothing(
         entry = next(e for e in archive.infolist() if "/data/" in e.filename and e.file_size > 200)
     content[entry.header_offset + 250] ^= 1
     (folder / "previous.pt").write_bytes(content)
-    result = run(tmp_path, *train(shared_tiny_set, "run"), "resume=auto")
+    result = Forked(tmp_path, *train(shared_tiny_set, "run"), "resume=auto").result()
     complaint(result, 5, "last.pt", "previous.pt", "checksum", "nothing to resume from")
     assert not (tmp_path / "MARK").exists()
     assert not (folder / "log.csv").exists()
 
-    scored = run(tmp_path, "eval", "checkpoint=run/previous.pt", "output=scores")
+    scored = Forked(tmp_path, "eval", "checkpoint=run/previous.pt", "output=scores").result()
     complaint(scored, 3, "previous.pt: checksum")
     assert scored.stdout == ""
 
@@ -82,9 +87,9 @@ def test_a_config_folder_chooses_values_only(tmp_path: Path, name: str) -> None:
     (tmp_path / "evil" / "experiment" / f"{name}.yaml").write_text(
         f"# @package _global_\n{EVIL[name]}\n"
     )
-    env = environment(tmp_path, FUNDUS_TOKEN="s3cret")
     arguments = ("train", "--config-dir", "evil", f"experiment={name}", "-m", "seed=1,2")
-    result = run(tmp_path, *arguments, env=env)
+    secret = partial(os.environ.update, {"FUNDUS_TOKEN": "s3cret"})
+    result = Forked(tmp_path, *arguments, prepare=secret).result()
     complaint(result, 2)
     assert "s3cret" not in result.stderr + result.stdout
     assert not (tmp_path / "MARK").exists()
@@ -104,8 +109,8 @@ def test_a_config_folder_chooses_values_only(tmp_path: Path, name: str) -> None:
 )
 def test_hydras_own_doors_are_closed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Test 57."""
-    complaint(run(tmp_path, "train", *arguments), 2)
-    assert [path.name for path in tmp_path.iterdir()] == []
+    complaint(Forked(tmp_path, "train", *arguments).result(), 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"stdout", "stderr", "sitecustomize.py"}
 
 
 def test_python_files_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
@@ -131,15 +136,15 @@ def test_a_run_keeps_no_secret_and_no_home(tmp_path: Path, shared_tiny_set: Path
     home = tmp_path / "somebody-9c1f"
     home.mkdir()
     data = os.path.relpath(shared_tiny_set, tmp_path)
-    env = environment(
-        tmp_path,
-        FUNDUS_TOKEN="s3cret-token",
-        HOME=str(home),
-        USER=home.name,
-        LOGNAME=home.name,
-        FUNDUS_TEST_NO_NETWORK="1",
-    )
-    result = run(tmp_path, *train(data, "run", "epochs=1"), env=env)
+    surroundings = {
+        "FUNDUS_TOKEN": "s3cret-token",
+        "HOME": str(home),
+        "USER": home.name,
+        "LOGNAME": home.name,
+        "FUNDUS_TEST_NO_NETWORK": "1",
+    }
+    offline = partial(os.environ.update, surroundings)
+    result = Forked(tmp_path, *train(data, "run", "epochs=1"), prepare=offline).result()
     assert result.returncode == 0, result.stderr
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file():
@@ -165,6 +170,6 @@ def test_odd_files_are_all_named_before_training(tmp_path: Path, tiny_set: Path)
     values[5, 5] = np.nan
     Image.fromarray(values).save(images / "p4.tif")
     (tiny_set / "loop").symlink_to(tiny_set)
-    result = run(tmp_path, *train(tiny_set, "run"), timeout=20)
+    result = Forked(tmp_path, *train(tiny_set, "run")).result(seconds=20)
     complaint(result, 3, *(f"p{number}." for number in range(5)), "not finite", "pipe")
     assert not (tmp_path / "run").exists()
