@@ -58,9 +58,11 @@ def test_while_photographs_are_read_nothing_is_written(
     [
         # In the middle of saving.
         ("replace last.pt", 2, "SIGTERM", "saved at epoch 3, step"),
-        ("link best", 1, "SIGHUP", "saved at epoch 2, step"),
+        pytest.param("link best", 1, "SIGHUP", "saved at epoch 2, step", marks=pytest.mark.slow),
         # After the last epoch: what is left is scoring.
-        ("replace curves.png", 3, "SIGINT", "training is complete"),
+        pytest.param(
+            *("replace curves.png", 3, "SIGINT", "training is complete"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_while_files_are_written_the_same_command_goes_on(
