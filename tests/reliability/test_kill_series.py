@@ -1,6 +1,6 @@
 """Test 1 in full, and 38 and 65: long series of kills, for the figures of docs/reliability.md.
 
-    pytest -m slow -s tests/reliability/test_kill_series.py
+    pytest -n 0 -m slow -s tests/reliability/test_kill_series.py
 
 prints them; FUNDUS_INTERRUPTIONS says how many random ones there shall be.
 """
