@@ -52,15 +52,11 @@ def check_fates(folder: Path, data: Path, fates: list[str]) -> None:
     assert again.stdout.count("already complete") == 1
 
 
-def test_a_job_that_leaves_with_0_costs_only_itself(tmp_path: Path, shared_tiny_set: Path) -> None:
-    check_fates(tmp_path, shared_tiny_set, ["leave"])
-
-
 @pytest.mark.slow
-def test_jobs_that_crash_raise_or_run_out_of_memory_cost_only_themselves(
+def test_jobs_that_leave_crash_raise_or_run_out_of_memory_cost_only_themselves(
     tmp_path: Path, shared_tiny_set: Path
 ) -> None:
-    check_fates(tmp_path, shared_tiny_set, ["SIGKILL", "memory", "raise", "segv"])
+    check_fates(tmp_path, shared_tiny_set, ["SIGKILL", "memory", "raise", "segv", "leave"])
     for number in ("1", "2"):
         assert "Traceback" in (tmp_path / "sweep" / number / "train.log").read_text()
 
