@@ -53,7 +53,7 @@ def test_three_hundred_epochs_need_no_more_than_ten(tmp_path: Path, shared_tiny_
     while process.poll() is None:
         log = run / "log.csv"
         epoch = len(log.read_text().splitlines()) - 1 if log.exists() else 0
-        if epoch not in seen:
+        if epoch and epoch not in seen:
             # Temporary names come and go; what is counted has a name to stay.
             files = [path for path in run.iterdir() if not path.name.endswith(".tmp")]
             status = Path(f"/proc/{process.pid}/status").read_text()
