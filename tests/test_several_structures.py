@@ -44,7 +44,7 @@ def test_arteries_and_veins_train_and_score_as_two_channels(
     assert list(scores) == ["artery", "vein"]
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    network = [row for row in rows if row.get("observer", "network") in ("network", "")]
+    network = [row for row in rows if row["rater"] == "network"]
     assert [(row["id"], row["structure"]) for row in network] == [
         (f"demo_{number:03d}", name) for number in (4, 5) for name in ("artery", "vein")
     ]

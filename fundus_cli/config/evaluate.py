@@ -32,7 +32,7 @@ class EvalConfig:
     tta: bool | None
     """Average the four mirrored versions of each photograph; null: as in training."""
     shape_metrics: bool
-    """Centrelines, distances of outlines and widths; a second or two per large photograph."""
+    """Centrelines, distances of outlines and widths; about three seconds per large photograph."""
     overlays: int
     output: str
 
