@@ -51,7 +51,7 @@ def test_the_help_page_comes_without_torch_and_names_every_group(command: RunCom
         "fundus-train data.root=my_data",
         "chasedb1",
         "bce_dice",
-        "epochs=20",
+        "epochs=10",
         "--cfg job",
     ):
         assert word in result.stdout
