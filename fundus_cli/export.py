@@ -112,7 +112,7 @@ def _convert(
     metadata: dict[str, str],
 ) -> tuple[bytes, Run]:
     """The file's bytes, and what a reader of those bytes computes."""
-    models = [model.eval().to(memory_format=torch.contiguous_format) for model in predictor.models]  # type: ignore[call-overload]
+    models = [model.eval().to(memory_format=torch.contiguous_format) for model in predictor.models]
     graph = PredictionGraph(models, predictor.normalisation, predictor.tta).eval()
     match form:
         case ExportFormat.onnx:

@@ -87,7 +87,9 @@ def to_torchscript(graph: PredictionGraph, metadata: Mapping[str, str]) -> bytes
     with warnings.catch_warnings():
         # Deprecated in favour of torch.export, whose files C++ programs cannot yet read.
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(graph, _example_inputs(), check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            graph, _example_inputs(), check_trace=False
+        )
         buffer = io.BytesIO()
         extra = {METADATA_FILE: json.dumps(dict(metadata))}
         torch.jit.save(traced, buffer, _extra_files=extra)
@@ -108,7 +110,7 @@ def run_torchscript(content: bytes) -> Run:
     """The TorchScript file in torch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = torch.jit.load(io.BytesIO(content))
+        loaded = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
     return run_module(loaded)
 
 
