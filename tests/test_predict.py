@@ -200,12 +200,11 @@ def test_names_are_kept_and_never_collide(folder: Path) -> None:
 
 
 def test_a_name_that_is_no_utf8_is_predicted_too(folder: Path, command: RunCommand) -> None:
-    raw = os.path.join(os.fsencode(folder / "photos"), b"bad\xff.png")
-    with open(raw, "wb") as file:  # noqa: PTH123 (a name in bytes)
-        file.write((folder / "photos" / "p0.png").read_bytes())
+    name = os.fsdecode(b"bad\xff.png")
+    (folder / "photos" / name).write_bytes((folder / "photos" / "p0.png").read_bytes())
     result = command("predict", "checkpoint=net.pt", "input=photos", "output=masks", LC_ALL="POSIX")
     assert result.returncode == 0, result.stderr
-    assert os.path.exists(os.path.join(os.fsencode(folder / "masks"), b"bad\xff.png"))  # noqa: PTH110, PTH118
+    assert (folder / "masks" / name).is_file()
     assert "bad\\xff.png" in [row["photograph"] for row in table(folder)]
 
 

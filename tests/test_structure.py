@@ -47,7 +47,7 @@ ALLOWED = {
         *("", "errors", "config", "runtime", "data", "run", "inference", "report", "scoring"),
         "terminal",
     },
-    "export": {"", "errors", "config", "data", "run", "inference", "scoring"},
+    "export": {"", "errors", "config", "runtime", "data", "run", "inference", "scoring"},
     "sweep": {"errors", "compose", "run"},
     "programs": {"config", "data", "run", "terminal", "train", "evaluate", "predict", "export"},
     "cli": {"", "errors", "config", "compose", "help_page", "programs", "run", "sweep"},
