@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fundus_cli.config import Normalisation
 from fundus_cli.inference.predict import FLIPS
+from fundus_cli.inference.resizing import resized
 
 INPUTS = ("image", "fov_mask", "native_fov_mask")
 OUTPUT = "probability"
@@ -52,8 +52,7 @@ class PredictionGraph(nn.Module):
                 for dims in self.flips
             ]
         ).mean(0)
-        size = native_fov_mask.shape[-2:]
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        logits = resized(logits, native_fov_mask.shape[2:])
         return torch.sigmoid(logits) * native_fov_mask
 
 

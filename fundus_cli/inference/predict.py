@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fundus_cli.config import Normalisation
 from fundus_cli.data.samples import Photograph, Sample
 from fundus_cli.data.sampling import Batch, prepared_image, whole_image
+from fundus_cli.inference.resizing import resized
 from fundus_cli.inference.tiles import whole_or_tiled
 from fundus_cli.runtime import autocast
 
@@ -70,9 +70,7 @@ class Predictor:
         """Logits of a photograph as (S, h, w) probabilities, 0 outside the field of view."""
         with torch.inference_mode():
             if tuple(logits.shape[2:]) != photograph.native_hw:
-                logits = F.interpolate(
-                    logits, photograph.native_hw, mode="bilinear", align_corners=False
-                )
+                logits = resized(logits, photograph.native_hw)
             probability = torch.sigmoid(logits.contiguous())[0].cpu().numpy()
         probability *= photograph.native_fov.unpack()
         return np.ascontiguousarray(probability)

@@ -92,8 +92,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     and needs no minimum size, where mirroring does. An image that fits is returned as it is.
     """
     # An exported graph must pad for every size, not only for that of the example it is made from.
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    for_every_size = torch.compiler.is_exporting() or tracing
+    for_every_size = torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
     height, width = image.shape[-2:]
     below, right = -height % multiple, -width % multiple
     if below == 0 and right == 0 and not for_every_size:
