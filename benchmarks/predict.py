@@ -1,9 +1,9 @@
 """Prediction of CHASE_DB1, ours beside a plain loop, interleaved in one run; memory on HRF.
 
-    python benchmarks/predict.py ../shared/data [--base-channels 16] [--repeats 3] [--photographs 28]
+    python benchmarks/predict.py ../shared/data [--base-channels 16] [--repeats 3] [--photographs N]
 
-Ours: fundus-predict's own pipeline (working resolution of the default recipe, channels_last, reading
-and writing beside the network), the same weights with random values. Plain: decode, one forward in
+Ours: fundus-predict's own pipeline (working resolution of the default recipe, channels_last,
+reading and writing beside the network), the same weights with random values. Plain: decode, one forward in
 float32 at the photograph's own size, sigmoid, threshold, save, one after the other. `plain_scaled`
 is the same loop on photographs scaled as ours are, to tell what the resolution alone gives. Prints
 seconds, images per second and ratios, then the peak memory of a process that predicts HRF
