@@ -3,9 +3,11 @@
     python benchmarks/predict.py ../shared/data [--base-channels 16] [--repeats 3] [--photographs N]
 
 Ours: fundus-predict's own pipeline (working resolution of the default recipe, channels_last,
-reading and writing beside the network), the same weights with random values. Plain: decode, one forward in
-float32 at the photograph's own size, sigmoid, threshold, save, one after the other. `plain_scaled`
-is the same loop on photographs scaled as ours are, to tell what the resolution alone gives. Prints
+reading and writing beside the network), the same weights with random values. Plain: decode, one
+forward in float32 at the photograph's own size, sigmoid, threshold, save, one after the other.
+`plain_scaled` is the same loop on photographs scaled as ours are, to tell what the resolution
+alone gives.
+Prints
 seconds, images per second and ratios, then the peak memory of a process that predicts HRF
 (3504x2336) at working and at native resolution and the seconds until fundus-predict has started,
 and all of it as JSON.
