@@ -90,7 +90,7 @@ def test_a_change_of_config_takes_effect_or_is_refused(config: TrainConfig) -> N
     faster = replace(config, optimizer=replace(config.optimizer, lr=0.5), epochs=30)
     assert check_config(config, faster) == [
         "resume: optimizer.lr 0.005 -> 0.5 from here on",
-        "resume: epochs 20 -> 30 from here on",
+        "resume: epochs 10 -> 30 from here on",
     ]
     for other in (
         replace(config, seed=1),
