@@ -43,13 +43,16 @@ def inputs(one: Photograph) -> dict[str, np.ndarray]:
     return dict(zip(INPUTS, arrays, strict=True))
 
 
-@pytest.mark.parametrize("wanted_px", [None, 101])
+@pytest.mark.parametrize("wanted_px, normalisation", [(None, "fov"), (101, "fov"), (101, "local")])
 def test_onnx_gives_the_checkpoints_probabilities_at_any_size(
-    tmp_path: Path, wanted_px: int | None
+    tmp_path: Path, wanted_px: int | None, normalisation: str
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     random_checkpoint(
-        tmp_path / "net.pt", f"data.fov_diameter_px={wanted_px or 'null'}", threshold=0.37
+        tmp_path / "net.pt",
+        f"data.fov_diameter_px={wanted_px or 'null'}",
+        f"data.normalisation={normalisation}",
+        threshold=0.37,
     )
     path = call(f"checkpoint={tmp_path / 'net.pt'}")
     assert path == tmp_path / "net.onnx"
@@ -65,7 +68,7 @@ def test_onnx_gives_the_checkpoints_probabilities_at_any_size(
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["structures"]) == ["vessel"]
     assert float(about["threshold"]) == 0.37
-    assert (about["threshold_origin"], about["normalisation"]) == ("val", "fov")
+    assert (about["threshold_origin"], about["normalisation"]) == ("val", normalisation)
     assert json.loads(about["fov_diameter_px"]) == wanted_px
     assert about["fundus_cli"]
     # Neither paths nor source of the exporting machine.
@@ -75,8 +78,9 @@ def test_onnx_gives_the_checkpoints_probabilities_at_any_size(
 
 
 def test_torchscript_holds_ensembles_and_mirrors(tmp_path: Path) -> None:
-    random_checkpoint(tmp_path / "a.pt")
-    random_checkpoint(tmp_path / "b.pt", "model=wnet", "model.base_channels=3", seed=5)
+    local = "data.normalisation=local"
+    random_checkpoint(tmp_path / "a.pt", local)
+    random_checkpoint(tmp_path / "b.pt", "model=wnet", "model.base_channels=3", local, seed=5)
     names = f"checkpoint=[{tmp_path / 'a.pt'},{tmp_path / 'b.pt'}]"
     path = call(names, "format=torchscript", "tta=true")
     assert path == tmp_path / "ensemble.torchscript"

@@ -9,6 +9,7 @@ from fundus_cli.config.base import require
 class Normalisation(Enum):
     unit = "unit"
     fov = "fov"
+    local = "local"
 
 
 class OnBad(Enum):
@@ -109,7 +110,8 @@ class DataConfig:
     patches_per_image: int | None
     """Training patches per photograph and epoch instead; whole photographs are taken once."""
     normalisation: Normalisation
-    """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV."""
+    """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV;
+    local: mean and deviation are those around each pixel."""
     on_bad: OnBad
     """What to do with a file that cannot be used: stop before training, or skip and record it."""
     allow_change: bool

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
 from fundus_cli.data import augment
-from fundus_cli.data.samples import Photograph, Sample
+from fundus_cli.data.normalisation import from_share, local_as_bytes, normalise, prepared_image
+from fundus_cli.data.samples import Sample
 from fundus_cli.randomness import Purpose, generator
 
 MAX_CENTRE_TRIES = 32
@@ -51,6 +52,9 @@ class TrainingSampler:
         self.augmentation = augmentation
         self.seed = seed
         self.device = device
+        # Normalising a patch by itself would take its borders for the photograph's.
+        local = data.normalisation is Normalisation.local
+        self._images = {s.id: local_as_bytes(s) if local else s.image for s in samples}
         if data.patch_px is None:
             self.length = len(samples)
         elif data.patches_per_image is None:
@@ -78,13 +82,13 @@ class TrainingSampler:
                 max(s.fov_mask.shape[0] for s in samples),
                 max(s.fov_mask.shape[1] for s in samples),
             )
-            windows = np.stack([_padded(_planes(s), hw) for s in samples])
+            windows = np.stack([_padded(_planes(s, self._images[s.id]), hw) for s in samples])
         else:
             hw = (patch, patch)
             side = augment.window_px(self.augmentation, patch)
             windows = np.stack(
                 [
-                    _window(s, self._centre(s, patch, epoch, int(i)), side)
+                    _window(s, self._images[s.id], self._centre(s, patch, epoch, int(i)), side)
                     for s, i in zip(samples, indices, strict=True)
                 ]
             )
@@ -93,8 +97,11 @@ class TrainingSampler:
         planes = augment.apply_geometry(draws, planes, hw)
         image = augment.apply_colour(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
-        if self.data.normalisation is Normalisation.fov:
-            image = normalise(image, fov_mask, samples)
+        match self.data.normalisation:
+            case Normalisation.fov:
+                image = normalise(image, fov_mask, samples)
+            case Normalisation.local:
+                image = from_share(image, fov_mask)
         return Batch(image, planes[:, 3:-1], fov_mask, tuple(s.id for s in samples))
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
@@ -109,29 +116,11 @@ class TrainingSampler:
         return _inward(y, height, patch), _inward(x, width, patch)
 
 
-def normalise(image: Tensor, fov_mask: Tensor, samples: Sequence[Photograph]) -> Tensor:
-    """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it."""
-    mean = torch.from_numpy(np.stack([s.mean for s in samples])).to(image.device)
-    std = torch.from_numpy(np.stack([s.std for s in samples])).to(image.device)
-    return (image - mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
-
-
 def whole_image(sample: Sample, normalisation: Normalisation, device: torch.device) -> Batch:
     """One whole photograph as the network sees it when nothing is drawn."""
     image, fov_mask = prepared_image(sample, normalisation, device)
     target = torch.from_numpy(sample.target)[None].to(device).float().div_(255)
     return Batch(image, target, fov_mask, (sample.id,))
-
-
-def prepared_image(
-    photograph: Photograph, normalisation: Normalisation, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Image (1, 3, H, W) float32 as the network sees it, and field of view (1, 1, H, W) bool."""
-    image = torch.from_numpy(photograph.image)[None].to(device).float().div_(255)
-    fov_mask = torch.from_numpy(photograph.fov_mask)[None, None].to(device)
-    if normalisation is Normalisation.fov:
-        image = normalise(image, fov_mask, [photograph])
-    return image, fov_mask
 
 
 def _inward(centre: int, length: int, patch: int) -> int:
@@ -141,8 +130,8 @@ def _inward(centre: int, length: int, patch: int) -> int:
     return min(max(centre, half), length - (patch - half))
 
 
-def _planes(sample: Sample) -> list[np.ndarray]:
-    return [*sample.image, *sample.target, sample.fov_mask.view(np.uint8) * np.uint8(255)]
+def _planes(sample: Sample, image: np.ndarray) -> list[np.ndarray]:
+    return [*image, *sample.target, sample.fov_mask.view(np.uint8) * np.uint8(255)]
 
 
 def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
@@ -152,7 +141,9 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
     return padded
 
 
-def _window(sample: Sample, centre: tuple[int, int], side: int) -> np.ndarray:
+def _window(
+    sample: Sample, image: np.ndarray, centre: tuple[int, int], side: int
+) -> np.ndarray:
     """(3 + S + 1, side, side) uint8 around a pixel; 0, and outside the FOV, beyond the frame."""
     num = 3 + len(sample.target) + 1
     window = np.zeros((num, side, side), np.uint8)
@@ -161,7 +152,7 @@ def _window(sample: Sample, centre: tuple[int, int], side: int) -> np.ndarray:
     y0, y1 = max(top, 0), min(top + side, height)
     x0, x1 = max(left, 0), min(left + side, width)
     inside = (slice(None), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    window[:3][inside] = sample.image[:, y0:y1, x0:x1]
+    window[:3][inside] = image[:, y0:y1, x0:x1]
     window[3:-1][inside] = sample.target[:, y0:y1, x0:x1]
     window[-1:][inside] = sample.fov_mask[None, y0:y1, x0:x1].view(np.uint8) * np.uint8(255)
     return window

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fundus_cli.config import Normalisation
+from fundus_cli.data.normalisation import normalise_locally
 from fundus_cli.inference.predict import FLIPS
 from fundus_cli.inference.resizing import resized
 
@@ -16,7 +17,7 @@ OUTPUT = "probability"
 class PredictionGraph(nn.Module):
     """What `Predictor` does, in tensor operations alone and for whole batches.
 
-    Normalisation by the statistics inside the field of view, mirrored copies, every member's
+    Normalisation, mirrored copies, every member's
     logits, their mean, scaling to the native size and the sigmoid are inside; decoding, finding
     the field of view and scaling the photograph are not.
 
@@ -31,7 +32,7 @@ class PredictionGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
-        self.by_fov = normalisation is Normalisation.fov
+        self.normalisation = normalisation
         self.flips = FLIPS if tta else FLIPS[:1]
 
     def forward(self, image: Tensor, fov_mask: Tensor, native_fov_mask: Tensor) -> Tensor:
@@ -43,8 +44,11 @@ class PredictionGraph(nn.Module):
             native_fov_mask: (N, 1, h, w) bool; its size is that of the result.
         """
         prepared = image.float() / 255
-        if self.by_fov:
-            prepared = _normalised(prepared, fov_mask)
+        match self.normalisation:
+            case Normalisation.fov:
+                prepared = _normalised(prepared, fov_mask)
+            case Normalisation.local:
+                prepared = normalise_locally(prepared, fov_mask)
         logits = torch.stack(
             [
                 model(prepared.flip(dims) if dims else prepared).flip(dims)
@@ -57,7 +61,7 @@ class PredictionGraph(nn.Module):
 
 
 def _normalised(image: Tensor, fov_mask: Tensor) -> Tensor:
-    """As data.samples.fov_statistics and data.sampling.normalise do, in double precision too."""
+    """As data.samples.fov_statistics and data.normalisation.normalise do, in double precision too."""
     inside = fov_mask.double()
     num = inside.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (image.double() * inside).sum((2, 3), keepdim=True) / num

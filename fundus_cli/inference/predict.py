@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fundus_cli.config import Normalisation
+from fundus_cli.data.normalisation import prepared_image
 from fundus_cli.data.samples import Photograph, Sample
-from fundus_cli.data.sampling import Batch, prepared_image, whole_image
+from fundus_cli.data.sampling import Batch, whole_image
 from fundus_cli.inference.resizing import resized
 from fundus_cli.inference.tiles import whole_or_tiled
 from fundus_cli.runtime import autocast

@@ -1,0 +1,110 @@
+"""What a network sees instead of grey levels: deviations from the photograph, or from around.
+
+`fov` takes one mean and one deviation per channel of a photograph, so that exposure and colour of a
+camera drop out. `local` takes them around every pixel, so that uneven illumination and the contrast
+of a region drop out too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fundus_cli.config import Normalisation
+from fundus_cli.data.samples import Photograph
+
+LOCAL_SIGMA_PX = 40
+"""Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""
+LOCAL_LIMIT = 4.0
+"""Deviations beyond this many local standard deviations are cut off."""
+BLOCK_PX = 8
+"""Side of the blocks whose means the Gaussian is taken over; small beside LOCAL_SIGMA_PX."""
+MIN_STD = 1 / 255
+"""One grey level: what lies below is noise of the file format."""
+
+
+def normalise(image: Tensor, fov_mask: Tensor, photographs: Sequence[Photograph]) -> Tensor:
+    """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it.
+
+    Args:
+        image: (N, 3, H, W), 0 to 1.
+        fov_mask: (N, 1, H, W) bool.
+        photographs: N, for their statistics.
+    """
+    mean = torch.from_numpy(np.stack([p.mean for p in photographs])).to(image.device)
+    std = torch.from_numpy(np.stack([p.std for p in photographs])).to(image.device)
+    return (image - mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
+
+
+def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
+    """Deviation of each pixel from the mean around it, in standard deviations around it.
+
+    Both are weighted by a Gaussian of LOCAL_SIGMA_PX and count pixels of the field of view alone,
+    so that its edge is no edge. Made of operations that export.
+
+    Args:
+        image: (N, 3, H, W) float32, 0 to 1, whole photographs.
+        fov_mask: (N, 1, H, W) bool.
+
+    Returns:
+        (N, 3, H, W) float32 from -LOCAL_LIMIT to LOCAL_LIMIT, 0 outside the field of view.
+    """
+    weight = fov_mask.float()
+    total = _around(weight)
+    deviation = (image - _spread(_around(image * weight) / total, image)) * weight
+    variance = _around(deviation.square()) / total
+    std = _spread((variance + MIN_STD**2).sqrt(), image)
+    return (deviation / std).clamp(-LOCAL_LIMIT, LOCAL_LIMIT)
+
+
+def _around(planes: Tensor) -> Tensor:
+    """Gaussian mean around the middle of each block; never 0, so that it may divide."""
+    height, width = planes.shape[-2:]
+    planes = F.pad(planes, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))
+    blocks = F.avg_pool2d(planes, BLOCK_PX)
+    sigma = LOCAL_SIGMA_PX / BLOCK_PX
+    reach = round(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=planes.device)
+    kernel = torch.exp(-offsets.float().square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    num, channels = blocks.shape[:2]
+    flat = blocks.flatten(0, 1)[:, None]
+    flat = F.conv2d(flat, kernel[None, None, :, None], padding=(reach, 0))
+    flat = F.conv2d(flat, kernel[None, None, None, :], padding=(0, reach))
+    return flat.unflatten(0, (num, channels))[:, :, 0] + 1e-12
+
+
+def _spread(blocks: Tensor, image: Tensor) -> Tensor:
+    """Values of blocks as values of the image's pixels, bilinear between the blocks' middles."""
+    height, width = image.shape[-2:]
+    pixels = F.interpolate(blocks, scale_factor=float(BLOCK_PX), mode="bilinear")
+    return pixels[..., :height, :width]
+
+
+def local_as_bytes(photograph: Photograph) -> np.ndarray:
+    """`normalise_locally` of a photograph as (3, H, W) uint8, for `from_bytes`."""
+    image = torch.from_numpy(photograph.image)[None].float().div_(255)
+    local = normalise_locally(image, torch.from_numpy(photograph.fov_mask)[None, None])
+    share = local.add_(LOCAL_LIMIT).mul_(255 / (2 * LOCAL_LIMIT))
+    return share.round_().to(torch.uint8)[0].numpy()
+
+
+def from_share(share: Tensor, fov_mask: Tensor) -> Tensor:
+    """Local deviations from bytes / 255, 0 outside the field of view."""
+    return share.mul(2 * LOCAL_LIMIT).sub_(LOCAL_LIMIT).mul_(fov_mask)
+
+
+def prepared_image(
+    photograph: Photograph, normalisation: Normalisation, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, H, W) float32 as the network sees it, and field of view (1, 1, H, W) bool."""
+    image = torch.from_numpy(photograph.image)[None].to(device).float().div_(255)
+    fov_mask = torch.from_numpy(photograph.fov_mask)[None, None].to(device)
+    match normalisation:
+        case Normalisation.fov:
+            image = normalise(image, fov_mask, [photograph])
+        case Normalisation.local:
+            image = normalise_locally(image, fov_mask)
+    return image, fov_mask
