@@ -70,10 +70,10 @@ def _around(planes: Tensor) -> Tensor:
     kernel = torch.exp(-offsets.float().square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
     num, channels = blocks.shape[:2]
-    flat = blocks.flatten(0, 1)[:, None]
+    flat = blocks.reshape(num * channels, 1, *blocks.shape[2:])
     flat = F.conv2d(flat, kernel[None, None, :, None], padding=(reach, 0))
     flat = F.conv2d(flat, kernel[None, None, None, :], padding=(0, reach))
-    return flat.unflatten(0, (num, channels))[:, :, 0] + 1e-12
+    return flat.reshape(blocks.shape) + 1e-12
 
 
 def _spread(blocks: Tensor, image: Tensor) -> Tensor:

@@ -141,9 +141,7 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
     return padded
 
 
-def _window(
-    sample: Sample, image: np.ndarray, centre: tuple[int, int], side: int
-) -> np.ndarray:
+def _window(sample: Sample, image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
     """(3 + S + 1, side, side) uint8 around a pixel; 0, and outside the FOV, beyond the frame."""
     num = 3 + len(sample.target) + 1
     window = np.zeros((num, side, side), np.uint8)

@@ -61,7 +61,7 @@ class PredictionGraph(nn.Module):
 
 
 def _normalised(image: Tensor, fov_mask: Tensor) -> Tensor:
-    """As data.samples.fov_statistics and data.normalisation.normalise do, in double precision too."""
+    """As samples.fov_statistics and normalisation.normalise do, in double precision too."""
     inside = fov_mask.double()
     num = inside.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (image.double() * inside).sum((2, 3), keepdim=True) / num
