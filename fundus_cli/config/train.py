@@ -129,14 +129,25 @@ class AugmentConfig:
     """Multiply all channels by 1/(1+this) to 1+this around the photograph's mean."""
     colour: float
     """Multiply each channel on its own by 1/(1+this) to 1+this."""
+    detail: float = 0.0
+    """Multiply what differs from the surroundings by 1/(1+this) to 1+this."""
+    illumination: float = 0.0
+    """Multiply by a light that varies slowly over the patch, from exp(-this) to exp(this)."""
+    sharpness: float = 0.0
+    """Blur or sharpen: add -this to +this times the difference to a blurred copy."""
+    noise: float = 0.0
+    """Add noise of a standard deviation up to this (in units of full scale)."""
 
     def __post_init__(self) -> None:
         require(
             0 <= self.rotation_deg <= 180, "augment.rotation_deg", self.rotation_deg, "0 to 180"
         )
-        for key in ("scale", "brightness", "contrast", "colour"):
+        for key in ("scale", "brightness", "contrast", "colour", "detail", "illumination"):
             value = getattr(self, key)
             require(0 <= value <= 4, f"augment.{key}", value, "0 to 4")
+        for key in ("sharpness", "noise"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, f"augment.{key}", value, "0 to 1")
 
 
 @dataclass(kw_only=True, slots=True)

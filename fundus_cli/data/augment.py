@@ -1,8 +1,9 @@
-"""Random changes of training patches: flips, rotation, zoom, and changes of light and colour.
+"""Random changes of training patches: what is drawn, and flips, rotation and zoom.
 
-Each sample's change is drawn from (seed, epoch, index) alone, whatever batch it is in. Rotation
-and zoom take their pixels from a window larger than the patch, so that no corner runs empty, and
-are done in one resampling, so that image, target and field of view move as one.
+Each sample's change is drawn from (seed, epoch, index) alone, whatever batch it is in. Light,
+colour and sharpness are changed by `appearance`. Rotation and zoom take their pixels from a window
+larger than the patch, so that no corner runs empty, and are done in one resampling, so that image,
+target and field of view move as one.
 """
 
 import math
@@ -18,7 +19,9 @@ from torch import Tensor
 from fundus_cli.config import AugmentConfig
 from fundus_cli.randomness import Purpose, generator
 
-NUM_DRAWS = 9
+LIGHT_GRID = 3
+"""The drawn light has so many values along each side of a patch, and is smooth between them."""
+NUM_DRAWS = 12 + LIGHT_GRID**2
 """Uniform numbers per sample, all drawn always, so that one option never shifts another's."""
 
 
@@ -40,6 +43,16 @@ class Draws:
     """(N,), added, in units of full scale."""
     colour: NDArray[np.float32]
     """(N, 3), factor per channel."""
+    detail: NDArray[np.float32]
+    """(N,), factor around the mean of the surroundings."""
+    sharpness: NDArray[np.float32]
+    """(N,), share of the difference to a blurred copy that is added; below 0 blurs."""
+    noise: NDArray[np.float32]
+    """(N,), standard deviation in units of full scale."""
+    noise_seed: NDArray[np.int64]
+    """(N,), where each sample's noise begins."""
+    light: NDArray[np.float32]
+    """(N, LIGHT_GRID, LIGHT_GRID), logarithm of a factor that varies slowly over the patch."""
 
 
 def window_px(config: AugmentConfig, patch_px: int) -> int:
@@ -69,6 +82,7 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: Sequence[int]) -
     for row, index in zip(uniform, indices, strict=True):
         generator(Purpose.augment, seed, epoch, index).random(out=row)
     evenly = 2 * uniform[:, 2:] - 1
+    light = evenly[:, 10:].reshape(-1, LIGHT_GRID, LIGHT_GRID)
 
     def factor(exponent: NDArray[np.float64], most: float) -> NDArray[np.float32]:
         return np.exp(exponent * math.log1p(most)).astype(np.float32)
@@ -81,6 +95,12 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: Sequence[int]) -
         contrast=factor(evenly[:, 2], config.contrast),
         brightness=(evenly[:, 3] * config.brightness).astype(np.float32),
         colour=factor(evenly[:, 4:7], config.colour),
+        detail=factor(evenly[:, 7], config.detail),
+        sharpness=(evenly[:, 8] * config.sharpness).astype(np.float32),
+        # One uniform number is enough for both: its first digits scale, its last ones seed.
+        noise=(uniform[:, 11] * config.noise).astype(np.float32),
+        noise_seed=(uniform[:, 11] * 2**53).astype(np.int64),
+        light=(light * config.illumination).astype(np.float32),
     )
 
 
@@ -137,27 +157,3 @@ def _source_grid(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Tenso
         from_y = torch.from_numpy(np.outer(along_y, y).astype(np.float32)).to(window.device)
         torch.add(from_x[:, None, :], from_y[:, :, None], out=grid[..., axis])
     return grid
-
-
-def apply_colour(draws: Draws, image: Tensor) -> Tensor:
-    """Contrast around each image's mean, then brightness, then a factor per channel, clamped.
-
-    colour * (contrast * (image - mean) + mean + brightness), clamped once to 0 to 1. The mean is
-    one number per image, over its channels and pixels. Black surroundings change like all else.
-
-    Args:
-        draws: of N samples.
-        image: (N, 3, H, W), 0 to 1.
-
-    Returns:
-        (N, 3, H, W), 0 to 1; the image itself where nothing changes.
-    """
-    if (draws.contrast == 1).all() and not draws.brightness.any() and (draws.colour == 1).all():
-        return image
-    contrast, brightness, colour = (
-        torch.from_numpy(values).to(image.device).reshape(len(values), -1, 1, 1)
-        for values in (draws.contrast, draws.brightness, draws.colour)
-    )
-    mean = image.mean((1, 2, 3), keepdim=True)
-    offset = ((1 - contrast) * mean + brightness) * colour
-    return torch.addcmul(offset, image, contrast * colour).clamp_(0, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
 from fundus_cli.data import augment
+from fundus_cli.data.appearance import apply_appearance
 from fundus_cli.data.normalisation import from_share, local_as_bytes, normalise, prepared_image
 from fundus_cli.data.samples import Sample
 from fundus_cli.randomness import Purpose, generator
@@ -95,7 +96,7 @@ class TrainingSampler:
         draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
         planes = torch.from_numpy(windows).to(self.device).float().div_(255)
         planes = augment.apply_geometry(draws, planes, hw)
-        image = augment.apply_colour(draws, planes[:, :3])
+        image = apply_appearance(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:
             case Normalisation.fov:

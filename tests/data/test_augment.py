@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
-from fundus_cli.data.augment import Draws, apply_colour, apply_geometry, draw, window_px
+from fundus_cli.data.appearance import apply_appearance
+from fundus_cli.data.augment import Draws, apply_geometry, draw, window_px
 
 NO_OPTIONS = {
     "flips": False,
@@ -27,6 +28,11 @@ NO_CHANGE = {
     "contrast": 1,
     "brightness": 0,
     "colour": (1, 1, 1),
+    "detail": 1,
+    "sharpness": 0,
+    "noise": 0,
+    "noise_seed": 0,
+    "light": np.zeros((3, 3)),
 }
 
 
@@ -37,6 +43,7 @@ def augment_config(**options: float) -> AugmentConfig:
 STANDARD = augment_config(
     flips=True, rotation_deg=180, scale=0.25, brightness=0.1, contrast=0.2, colour=0.1
 )
+CAMERAS = augment_config(detail=0.5, illumination=0.3, sharpness=0.8, noise=0.04)
 NOTHING = augment_config()
 
 
@@ -44,7 +51,8 @@ def draws(num: int = 1, **changes: object) -> Draws:
     """Draws that change nothing but `changes`, the same for each of `num` samples."""
     values = {}
     for key, value in (NO_CHANGE | changes).items():
-        one = np.asarray(value, bool if key.startswith("flip") else np.float32)
+        kinds = {"flip_h": np.bool_, "flip_v": np.bool_, "noise_seed": np.int64}
+        one = np.asarray(value, kinds.get(key, np.float32))
         values[key] = np.repeat(one[None], num, axis=0)
     return Draws(**values)
 
@@ -77,7 +85,7 @@ def test_nothing_to_do_returns_the_input_itself() -> None:
     drawn = draw(NOTHING, 0, 0, [0, 1, 2])
     assert apply_geometry(drawn, window, (8, 8)) is window
     image = window[:, :3]
-    assert apply_colour(drawn, image) is image
+    assert apply_appearance(drawn, image) is image
 
 
 def test_a_larger_window_is_cut_around_its_centre() -> None:
@@ -197,12 +205,12 @@ def test_batch_does_not_change_a_sample(memory_format: torch.memory_format) -> N
     window = noise(5, 5, side, side).contiguous(memory_format=memory_format)
     together = draw(STANDARD, 3, 1, [7, 2, 9, 4, 0])
     patches = apply_geometry(together, window, (24, 24))
-    images = apply_colour(together, patches[:, :3])
+    images = apply_appearance(together, patches[:, :3])
     for position, index in enumerate([7, 2, 9, 4, 0]):
         alone = draw(STANDARD, 3, 1, [index])
         patch = apply_geometry(alone, window[position : position + 1], (24, 24))
         assert torch.equal(patch[0], patches[position])
-        torch.testing.assert_close(apply_colour(alone, patch[:, :3])[0], images[position])
+        torch.testing.assert_close(apply_appearance(alone, patch[:, :3])[0], images[position])
 
 
 # The window.
@@ -306,15 +314,24 @@ def test_draws_fill_their_ranges_evenly() -> None:
         "brightness": drawn.brightness / 0.1,
         "colour": np.log(drawn.colour) / np.log(1.1),
     }
+    cameras = draw(CAMERAS, 0, 0, range(4000))
+    uniform |= {
+        "detail": np.log(cameras.detail) / np.log(1.5),
+        "sharpness": cameras.sharpness / 0.8,
+        "noise": 2 * cameras.noise / 0.04 - 1,
+        "light": cameras.light.reshape(4000, 9) / 0.3,
+    }
     for name, values in uniform.items():
         assert np.abs(values).max() <= 1 + 1e-5, name
         assert np.abs(values).max() > 0.99, name
         assert values.mean() == pytest.approx(0, abs=0.04), name
         assert values.std() == pytest.approx(1 / math.sqrt(3), abs=0.02), name
-    table = np.stack([uniform[n] for n in ("angle_deg", "zoom", "contrast", "brightness")])
-    table = np.concatenate([table, uniform["colour"].T])
+    table = np.stack([values for values in uniform.values() if values.ndim == 1])
+    table = np.concatenate([table, uniform["colour"].T, uniform["light"].T])
+    assert len(table) == 19
+    assert len(np.unique(cameras.noise_seed)) == 4000
     between = np.corrcoef(table) - np.eye(len(table))
-    assert np.abs(between).max() < 0.07
+    assert np.abs(between).max() < 0.075
 
 
 # Light and colour.
@@ -325,8 +342,8 @@ def test_brightness_contrast_and_colour_by_hand() -> None:
     drawn = draws(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
     # 2 * (0.2 - 0.3) + 0.3 + 0.1 = 0.2 and 2 * 0.1 + 0.4 = 0.6; 2 * 0.6 is clamped to 1.
     expected = torch.tensor([[0.2, 0.6], [0.1, 0.3], [0.4, 1.0]]).reshape(1, 3, 1, 2)
-    torch.testing.assert_close(apply_colour(drawn, image), expected)
-    darker = apply_colour(draws(brightness=-0.3), image)
+    torch.testing.assert_close(apply_appearance(drawn, image), expected)
+    darker = apply_appearance(draws(brightness=-0.3), image)
     torch.testing.assert_close(darker[0, 0, 0], torch.tensor([0.0, 0.1]))
 
 
@@ -334,7 +351,7 @@ def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
     image = noise(6, 3, 8, 8)
     before = image.clone()
     drawn = draw(STANDARD, 0, 0, range(6))
-    after = apply_colour(drawn, image)
+    after = apply_appearance(drawn, image)
     assert torch.equal(image, before)
     assert after.min() >= 0
     assert after.max() <= 1
@@ -343,6 +360,73 @@ def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
         expected = float(drawn.contrast[n]) * (image[n] - mean) + mean + float(drawn.brightness[n])
         expected = expected * torch.from_numpy(drawn.colour[n])[:, None, None]
         torch.testing.assert_close(after[n], expected.clamp(0, 1))
+
+
+# Detail, light, sharpness and noise.
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (40, 70), (9, 5)])
+def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
+    flat = torch.full((1, 3, *hw), 0.4)
+    torch.testing.assert_close(apply_appearance(draws(detail=2.0), flat), flat)
+    line = flat.clone()
+    line[..., hw[0] // 2, :] = 0.3
+    stretched = apply_appearance(draws(detail=2.0), line)[0, 0]
+    faded = apply_appearance(draws(detail=0.5), line)[0, 0]
+    away = 0 if hw[0] > 9 else 1
+    drop = [float(one[away].mean() - one[hw[0] // 2].mean()) for one in (stretched, faded)]
+    # The surroundings are a little darker where the line is, so the factor is not quite whole.
+    assert drop[0] == pytest.approx(0.2, rel=0.1)
+    assert drop[1] == pytest.approx(0.05, rel=0.1)
+
+
+def test_light_is_smooth_passes_its_values_and_is_one_for_all_channels() -> None:
+    image = torch.full((1, 3, 65, 65), 0.5)
+    grid = np.array([[0.2, 0, -0.2], [0.1, 0.3, 0], [-0.1, 0, 0.2]])
+    lit = apply_appearance(draws(light=grid), image)[0]
+    torch.testing.assert_close(lit[0], lit[1])
+    torch.testing.assert_close(lit[0], lit[2])
+    found = (lit[0, ::32, ::32] / 0.5).log().numpy()
+    np.testing.assert_allclose(found, grid, atol=1e-5)
+    assert float(lit[0].diff(dim=0).abs().max()) < 0.02
+
+
+def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
+    image = torch.full((1, 3, 9, 9), 0.25)
+    image[..., 4, 4] = 0.5
+    # The middle of the filter has (6/16)^2 of the weight, so the difference is 1 - 9/64 of 0.25.
+    fine = 0.25 * (1 - 9 / 64)
+    for share in (-1.0, 0.5):
+        changed = apply_appearance(draws(sharpness=share), image)
+        assert float(changed[0, 0, 4, 4]) == pytest.approx(0.5 + share * fine, abs=1e-6)
+        assert float(changed.mean()) == pytest.approx(float(image.mean()), abs=1e-6)
+
+
+def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
+    image = torch.full((3, 3, 64, 64), 0.5)
+    drawn = draw(CAMERAS, 0, 0, [0, 1, 2])
+    quiet = draws(3)
+    only_noise = Draws(
+        **{f.name: getattr(quiet, f.name) for f in fields(Draws) if not f.name.startswith("noise")},
+        noise=drawn.noise,
+        noise_seed=drawn.noise_seed,
+    )
+    noisy = apply_appearance(only_noise, image) - 0.5
+    for n in range(3):
+        assert float(noisy[n].std()) == pytest.approx(float(drawn.noise[n]), rel=0.03)
+        alone = apply_appearance(sample(only_noise, n), image[n : n + 1]) - 0.5
+        assert torch.equal(alone[0], noisy[n])
+    assert not torch.equal(noisy[0] / drawn.noise[0], noisy[1] / drawn.noise[1])
+
+
+def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
+    image = noise(4, 3, 48, 48)
+    drawn = draw(CAMERAS, 3, 1, range(4))
+    together = apply_appearance(drawn, image)
+    for n in range(4):
+        alone = apply_appearance(sample(drawn, n), image[n : n + 1])
+        torch.testing.assert_close(alone[0], together[n], rtol=0, atol=1e-6)
+    assert (together.min(), together.max()) == (0, 1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -354,4 +438,4 @@ def test_gpu_gives_the_same_patches() -> None:
     torch.testing.assert_close(
         ours.cpu(), apply_geometry(drawn, window, (32, 32)), rtol=0, atol=1e-3
     )
-    assert apply_colour(drawn, ours[:, :3]).is_cuda
+    assert apply_appearance(drawn, ours[:, :3]).is_cuda
