@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fundus_cli.model.batch_norm import BatchNorm2d
+
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with batch norm, same-size convolutions and one head.
@@ -79,7 +81,7 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     for channels in (in_channels, out_channels):
         layers += [
             nn.Conv2d(channels, out_channels, kernel_size=3, padding=1),
-            nn.BatchNorm2d(out_channels),
+            BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
