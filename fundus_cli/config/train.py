@@ -135,6 +135,10 @@ class AugmentConfig:
     """Multiply by a light that varies slowly over the patch, from exp(-this) to exp(this)."""
     sharpness: float = 0.0
     """Blur or sharpen: add -this to +this times the difference to a blurred copy."""
+    blur_px: float = 0.0
+    """Blur every other patch by a Gaussian of a standard deviation up to this (pixels)."""
+    grey: float = 0.0
+    """Move the channels up to this share towards one grey picture, mixed at random from them."""
     noise: float = 0.0
     """Add noise of a standard deviation up to this (in units of full scale)."""
 
@@ -145,7 +149,8 @@ class AugmentConfig:
         for key in ("scale", "brightness", "contrast", "colour", "detail", "illumination"):
             value = getattr(self, key)
             require(0 <= value <= 4, f"augment.{key}", value, "0 to 4")
-        for key in ("sharpness", "noise"):
+        require(0 <= self.blur_px <= 16, "augment.blur_px", self.blur_px, "0 to 16")
+        for key in ("sharpness", "noise", "grey"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"augment.{key}", value, "0 to 1")
 

@@ -14,12 +14,12 @@ from fundus_cli.data.augment import Draws
 
 SURROUNDINGS_PX = 16
 """Side of the blocks whose means are the surroundings of a pixel: wider than any vessel's wall."""
-BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-"""A binomial filter, close to a Gaussian of 1 px."""
+FINE = np.asarray([1, 4, 6, 4, 1], np.float32) / 16
+"""A binomial filter, close to a Gaussian of 1 px; what it takes away is fine structure."""
 
 
 def apply_appearance(draws: Draws, image: Tensor) -> Tensor:
-    """Detail, light, sharpness, noise, then contrast, brightness and colour; clamped once.
+    """Grey, detail, light, blur, sharpness, noise, contrast, brightness, colour; clamped once.
 
     Black surroundings change like all else.
 
@@ -31,13 +31,18 @@ def apply_appearance(draws: Draws, image: Tensor) -> Tensor:
         (N, 3, H, W), 0 to 1; the image itself where nothing changes.
     """
     changed = image
+    if draws.grey.any():
+        grey = (changed * _per_sample(draws.grey_weights, image)).sum(1, keepdim=True)
+        changed = changed.lerp(grey, _per_sample(draws.grey, image))
     if (draws.detail != 1).any():
         around = _surroundings(changed)
         changed = torch.addcmul(around, changed - around, _per_sample(draws.detail, image))
     if draws.light.any():
         changed = changed * _light(draws, image)
+    if draws.blur_px.any():
+        changed = _blurred(changed, _gaussians(draws.blur_px))
     if draws.sharpness.any():
-        fine = changed - _blurred(changed)
+        fine = changed - _blurred(changed, np.tile(FINE, (len(image), 1)))
         changed = torch.addcmul(changed, fine, _per_sample(draws.sharpness, image))
     if draws.noise.any():
         changed = changed + _noise(draws, image)
@@ -82,12 +87,25 @@ def _light(draws: Draws, image: Tensor) -> Tensor:
     return field.exp_()
 
 
-def _blurred(image: Tensor) -> Tensor:
-    kernel = image.new_tensor(BLUR)
-    reach = len(BLUR) // 2
-    planes = image.flatten(0, 1)[:, None]
+def _gaussians(sd_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, taps) filters as long as the widest needs; those of 0 px leave a picture as it is."""
+    sd = np.maximum(sd_px.astype(np.float64), 1e-3)[:, None]
+    # Each is cut at its own length, so that its neighbours in the batch do not change it.
+    reach = np.ceil(3 * sd)
+    offsets = np.arange(-int(reach.max()), int(reach.max()) + 1)
+    kernels = np.exp(-(offsets**2) / (2 * sd**2)) * (np.abs(offsets) <= reach)
+    return np.asarray(kernels / kernels.sum(axis=1, keepdims=True), np.float32)
+
+
+def _blurred(image: Tensor, kernels: NDArray[np.float32]) -> Tensor:
+    """Each of (N, C, H, W) filtered down and across by its own row of (N, taps)."""
+    num, channels, height, width = image.shape
+    reach = kernels.shape[1] // 2
+    own = torch.from_numpy(kernels).to(image.device).repeat_interleave(channels, dim=0)[:, None]
+    planes = image.reshape(1, num * channels, height, width)
     planes = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
-    planes = F.conv2d(F.conv2d(planes, kernel[None, None, :, None]), kernel[None, None, None, :])
+    planes = F.conv2d(planes, own[..., None], groups=num * channels)
+    planes = F.conv2d(planes, own[..., None, :], groups=num * channels)
     return planes.reshape(image.shape)
 
 

@@ -21,7 +21,7 @@ from fundus_cli.randomness import Purpose, generator
 
 LIGHT_GRID = 3
 """The drawn light has so many values along each side of a patch, and is smooth between them."""
-NUM_DRAWS = 12 + LIGHT_GRID**2
+NUM_DRAWS = 17 + LIGHT_GRID**2
 """Uniform numbers per sample, all drawn always, so that one option never shifts another's."""
 
 
@@ -53,6 +53,12 @@ class Draws:
     """(N,), where each sample's noise begins."""
     light: NDArray[np.float32]
     """(N, LIGHT_GRID, LIGHT_GRID), logarithm of a factor that varies slowly over the patch."""
+    blur_px: NDArray[np.float32]
+    """(N,), standard deviation of a Gaussian blur; 0 for half of the samples."""
+    grey: NDArray[np.float32]
+    """(N,), how far each channel moves towards `grey_weights`."""
+    grey_weights: NDArray[np.float32]
+    """(N, 3), a grey picture's share of each channel; they sum to 1."""
 
 
 def window_px(config: AugmentConfig, patch_px: int) -> int:
@@ -82,7 +88,9 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: Sequence[int]) -
     for row, index in zip(uniform, indices, strict=True):
         generator(Purpose.augment, seed, epoch, index).random(out=row)
     evenly = 2 * uniform[:, 2:] - 1
-    light = evenly[:, 10:].reshape(-1, LIGHT_GRID, LIGHT_GRID)
+    light = evenly[:, 10:-5].reshape(-1, LIGHT_GRID, LIGHT_GRID)
+    # Exponential numbers divided by their sum: evenly spread over all mixtures.
+    parts = -np.log1p(-uniform[:, -3:]) + 1e-12
 
     def factor(exponent: NDArray[np.float64], most: float) -> NDArray[np.float32]:
         return np.exp(exponent * math.log1p(most)).astype(np.float32)
@@ -101,6 +109,9 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: Sequence[int]) -
         noise=(uniform[:, 11] * config.noise).astype(np.float32),
         noise_seed=(uniform[:, 11] * 2**53).astype(np.int64),
         light=(light * config.illumination).astype(np.float32),
+        blur_px=(np.maximum(evenly[:, -5], 0) * config.blur_px).astype(np.float32),
+        grey=(uniform[:, -4] * config.grey).astype(np.float32),
+        grey_weights=(parts / parts.sum(axis=1, keepdims=True)).astype(np.float32),
     )
 
 

@@ -33,6 +33,9 @@ NO_CHANGE = {
     "noise": 0,
     "noise_seed": 0,
     "light": np.zeros((3, 3)),
+    "blur_px": 0,
+    "grey": 0,
+    "grey_weights": (0.2, 0.3, 0.5),
 }
 
 
@@ -43,7 +46,9 @@ def augment_config(**options: float) -> AugmentConfig:
 STANDARD = augment_config(
     flips=True, rotation_deg=180, scale=0.25, brightness=0.1, contrast=0.2, colour=0.1
 )
-CAMERAS = augment_config(detail=0.5, illumination=0.3, sharpness=0.8, noise=0.04)
+CAMERAS = augment_config(
+    detail=0.5, illumination=0.3, sharpness=0.8, noise=0.04, blur_px=2.0, grey=0.7
+)
 NOTHING = augment_config()
 
 
@@ -320,6 +325,7 @@ def test_draws_fill_their_ranges_evenly() -> None:
         "sharpness": cameras.sharpness / 0.8,
         "noise": 2 * cameras.noise / 0.04 - 1,
         "light": cameras.light.reshape(4000, 9) / 0.3,
+        "grey": 2 * cameras.grey / 0.7 - 1,
     }
     for name, values in uniform.items():
         assert np.abs(values).max() <= 1 + 1e-5, name
@@ -328,7 +334,16 @@ def test_draws_fill_their_ranges_evenly() -> None:
         assert values.std() == pytest.approx(1 / math.sqrt(3), abs=0.02), name
     table = np.stack([values for values in uniform.values() if values.ndim == 1])
     table = np.concatenate([table, uniform["colour"].T, uniform["light"].T])
-    assert len(table) == 19
+    assert len(table) == 20
+    blurred = cameras.blur_px[cameras.blur_px > 0]
+    assert len(blurred) == pytest.approx(2000, abs=120)
+    assert (blurred.mean(), blurred.max()) == (
+        pytest.approx(1, abs=0.05),
+        pytest.approx(2, abs=0.01),
+    )
+    np.testing.assert_allclose(cameras.grey_weights.sum(1), 1, atol=1e-6)
+    assert cameras.grey_weights.min() >= 0
+    np.testing.assert_allclose(cameras.grey_weights.mean(0), 1 / 3, atol=0.02)
     assert len(np.unique(cameras.noise_seed)) == 4000
     between = np.corrcoef(table) - np.eye(len(table))
     assert np.abs(between).max() < 0.075
@@ -400,6 +415,33 @@ def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
         changed = apply_appearance(draws(sharpness=share), image)
         assert float(changed[0, 0, 4, 4]) == pytest.approx(0.5 + share * fine, abs=1e-6)
         assert float(changed.mean()) == pytest.approx(float(image.mean()), abs=1e-6)
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.6, 1.5])
+def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
+    image = torch.zeros(2, 3, 31, 31)
+    image[..., 15, 15] = 1.0
+    drawn = draws(2, blur_px=sd)
+    drawn.blur_px[1] = 2.5  # its neighbour in the batch does not change a sample
+    spread = apply_appearance(drawn, image)[0, 1].double()
+    assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
+    offsets = (torch.arange(31) - 15.0).square().double()
+    taps = np.exp(-(np.arange(-15, 16) ** 2) / (2 * max(sd, 1e-3) ** 2))
+    expected = (taps / taps.sum() * np.arange(-15, 16) ** 2).sum()
+    for dim in (0, 1):
+        assert float((spread.sum(dim) * offsets).sum()) == pytest.approx(
+            expected, rel=0.02, abs=1e-6
+        )
+
+
+def test_grey_by_hand() -> None:
+    image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1)
+    # The grey picture is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
+    half = apply_appearance(draws(grey=0.5), image).flatten()
+    torch.testing.assert_close(half, torch.tensor([0.405, 0.505, 0.755]))
+    torch.testing.assert_close(
+        apply_appearance(draws(grey=1.0), image).flatten(), torch.full((3,), 0.61)
+    )
 
 
 def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
