@@ -79,9 +79,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
         dtype = str(first.predictor.dtype).removeprefix("torch.")
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
         write_json(folder / "environment.json", describe(first.predictor.device, dtype))
-        write_scores(
-            folder, evaluation, predictor, first.dataset, config.overlays, data.max_megapixels
-        )
+        write_scores(folder, evaluation, predictor, first.dataset, config.overlays, data)
         say_scores(evaluation, terminal.say)
         duration_s = round(time.monotonic() - started, 1)
         write_status(folder, "done", scored_split=config.split.value, duration_s=duration_s)

@@ -13,6 +13,7 @@ from fundus_cli import __version__
 from fundus_cli.config import DataConfig, PredictConfig
 from fundus_cli.data.names import plain_name
 from fundus_cli.data.samples import Photograph, UnusableFile, file_sha256, read_for_prediction
+from fundus_cli.data.waiting import Patience, in_order, in_time
 from fundus_cli.errors import ConfigError, Problems, RunFolderError
 from fundus_cli.inference.ensemble import shared_threshold
 from fundus_cli.inference.outputs import (
@@ -153,9 +154,11 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
 
     Raises:
         FundusError: a checkpoint cannot be used; or, after all others are done, photographs that
-            cannot be used or files that stand in the way.
+            cannot be used or files that stand in the way; or their drive does not answer within
+            timeout_s.
     """
-    jobs = find_jobs(config.input, config.fov)
+    looking = f"input={config.input}: finding the photographs"
+    jobs = in_time(lambda: find_jobs(config.input, config.fov), _patience(config), looking)
     members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
     predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
     threshold = shared_threshold(members)
@@ -165,7 +168,7 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     data = replace(data, max_megapixels=config.max_megapixels or data.max_megapixels)
     with held(config.output) as folder:
         prediction = Prediction(config, data, predictor, threshold.value, folder)
-        _check_places(jobs, prediction)
+        in_time(lambda: _check_places(jobs, prediction), _patience(config), looking)
         _check_settings(folder, _settings(config, members, predictor, threshold), config)
         return _predict_all(jobs, prediction, stop, terminal)
 
@@ -228,13 +231,16 @@ def _predict_all(
 ) -> list[Row]:
     table = prediction.folder / TABLE
     rows = _rows_before(table)
-    wanted = [job for job in jobs if not _is_done(job, prediction, rows)]
+    patience = _patience(prediction.config)
+    are_done = in_order(lambda job: _is_done(job, prediction, rows), jobs, patience, _reading)
+    wanted = [job for job, is_done in zip(jobs, are_done, strict=True) if not is_done]
     problems = Problems()
     started = written = time.monotonic()
     num_masks = 0
     stop.defer()
     try:
-        for job, result in pipelined(wanted, prediction.read, prediction.compute, prediction.write):
+        stages = (prediction.read, prediction.compute, prediction.write)
+        for job, result in pipelined(wanted, *stages, patience, _reading):
             terminal.predicting(len(wanted))
             if isinstance(result, UnusableFile):
                 found = f" [{result.found}]" if result.found else ""
@@ -260,6 +266,14 @@ def _predict_all(
     terminal.say(f"{done}\nmasks and {TABLE}: {prediction.folder}")
     problems.raise_if_any(f"{num_masks} photographs predicted, the others were not:")
     return _in_order(rows, jobs)
+
+
+def _patience(config: PredictConfig) -> Patience:
+    return Patience(limit_s=config.timeout_s, key="timeout_s")
+
+
+def _reading(job: Job) -> str:
+    return f"reading {plain_name(str(job.path))}"
 
 
 def _rows_before(table: Path) -> dict[str, Row]:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fundus_cli.config import Precision
+from fundus_cli.config import DataConfig, Precision
 from fundus_cli.data.dataset import Dataset
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.reading import read_again
 from fundus_cli.data.samples import Sample
 from fundus_cli.errors import DataError
 from fundus_cli.evaluation.evaluate import Evaluation, evaluate
@@ -202,12 +202,13 @@ def write_scores(
     predictor: Predicts,
     dataset: Dataset,
     num_overlays: int,
-    max_megapixels: float,
+    data: DataConfig,
 ) -> None:
     """metrics.json, metrics.csv, curves.json, and the worst, median and best photographs.
 
     Raises:
-        MachineError: the folder cannot be written.
+        DataError: a photograph to draw on is no longer there; the numbers are written by then.
+        MachineError: the folder cannot be written, or a photograph's drive does not answer.
     """
     write_numbers(folder, evaluation)
     by_id = {s.id: s for s in split_samples(dataset, evaluation.protocol.split)}
@@ -217,7 +218,7 @@ def write_scores(
         channel = list(dataset.structures).index(row["structure"])
         probability = predictor.probability(sample)[channel]
         layers = (
-            read_photograph(sample.files.image, max_megapixels),
+            read_again(sample.files.image, data),
             probability >= np.float32(evaluation.protocol.threshold),
             sample.native_targets.unpack()[channel],
             sample.native_fov.unpack()[0],

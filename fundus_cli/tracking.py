@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.config import TrackerName, TrainConfig
+from fundus_cli.config import DataConfig, TrackerName, TrainConfig
 from fundus_cli.data.dataset import Dataset
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.reading import read_again
 from fundus_cli.errors import ConfigError
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay
@@ -52,7 +52,7 @@ def tracked(
     if config.tracker is TrackerName.none:
         yield lambda row, predictor, threshold: None
         return
-    with contextlib.closing(Tracker(folder, dataset, config.data.max_megapixels, epoch)) as tracker:
+    with contextlib.closing(Tracker(folder, dataset, config.data, epoch)) as tracker:
         yield tracker.epoch
 
 
@@ -63,14 +63,14 @@ class Tracker:
     test photographs, which are not to be watched while choosing.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, max_megapixels: float, epoch: int) -> None:
+    def __init__(self, folder: Path, dataset: Dataset, data: DataConfig, epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
         held_out = dataset.samples.get("val") or dataset.samples["train"]
         self._samples = held_out[:NUM_OVERLAYS]
         self._structures = dataset.structures
-        self._max_megapixels = max_megapixels
+        self._data = data
 
     def epoch(self, row: Mapping[str, Any], predictor: Predictor, threshold: float) -> None:
         """One row of log.csv, and the overlays of the network as it is."""
@@ -80,7 +80,7 @@ class Tracker:
                 self._writer.add_scalar(TAGS.get(key, key), value, step)
         for sample in self._samples:
             probability = predictor.probability(sample)
-            image = read_photograph(sample.files.image, self._max_megapixels)
+            image = read_again(sample.files.image, self._data)
             targets, fov = sample.native_targets.unpack(), sample.native_fov.unpack()[0]
             for channel, structure in enumerate(self._structures):
                 overlay = draw_overlay(

@@ -165,9 +165,7 @@ def _finish(
         saved, predictor, dataset, config.data.name, split, saved.threshold, progress=scored
     )
     terminal.close_bar()
-    write_scores(
-        folder, evaluation, predictor, dataset, config.overlays, config.data.max_megapixels
-    )
+    write_scores(folder, evaluation, predictor, dataset, config.overlays, config.data)
     say_scores(evaluation, terminal.say)
     pooled = {name: evaluation.pooled(name) for name in dataset.structures}
     return {**summary, "scored_split": split, "pooled": pooled}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from fundus_cli.check.findings import below
 from fundus_cli.check.mending import Change, Entry, Mender, left_out, mask_folder
-from fundus_cli.check.parallel import in_order
 from fundus_cli.check.photograph import Inspected
 from fundus_cli.check.survey import Survey, survey
 from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
 from fundus_cli.data.mismatch import Mismatch, MismatchKind
 from fundus_cli.data.templates import SampleFiles
+from fundus_cli.data.waiting import Patience, in_order
 from fundus_cli.errors import RunFolderError
 from fundus_cli.run.files import write_whole
 
@@ -65,7 +65,9 @@ def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Rep
     entries, changes = _entries(result)
     written = {"train": 0, "test": 0}
     mender = Mender(result.config, result.root, folder)
-    for entry, (is_written, of_entry) in zip(entries, in_order(mender, entries), strict=True):
+    patience = Patience.of(result.config)
+    mended = in_order(mender, entries, patience, lambda entry: f"copying {entry.files.image}")
+    for entry, (is_written, of_entry) in zip(entries, mended, strict=True):
         changes += of_entry
         written[entry.split] += is_written
         progress(len(entries))

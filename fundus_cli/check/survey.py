@@ -7,12 +7,12 @@ from pathlib import Path
 from fundus_cli.check import between, kinds
 from fundus_cli.check.findings import Finding, Severity, finding, printable
 from fundus_cli.check.pairing import Pairs, pairing_findings, suggested_pairs
-from fundus_cli.check.parallel import in_order
 from fundus_cli.check.photograph import Inspected, Inspector, Job
 from fundus_cli.check.sheet import ContactSheet, layout_for
 from fundus_cli.config import DataConfig
 from fundus_cli.data.dataset import SPLITS, cut_val
 from fundus_cli.data.templates import FileIndex, Pairing, SampleFiles, pair_files
+from fundus_cli.data.waiting import Patience, in_order, in_time
 from fundus_cli.errors import DataError
 
 
@@ -57,15 +57,17 @@ def survey(
 
     Raises:
         ConfigError: data.person is no regular expression.
-        MachineError: the contact sheet cannot be written.
+        MachineError: the contact sheet cannot be written, or the data set's drive does not answer
+            within data.timeout_s.
     """
     result = Survey(config=config, root=root)
-    jobs = _pair(result)
+    patience = Patience.of(config)
+    jobs = in_time(lambda: _pair(result), patience, f"data.root={root}: listing its files")
     title = f"{config.name}   {len(jobs)} photographs"
     layout = layout_for(len(jobs))
     sheet = ContactSheet(sheet_folder or Path(), title, layout, len(jobs))
     inspector = Inspector(config, root, layout.tile_px if sheet_folder is not None else None)
-    for one in in_order(inspector, jobs):
+    for one in in_order(inspector, jobs, patience, lambda job: f"reading {job.files.image}"):
         if sheet_folder is not None:
             sheet.add(one.tile, *_caption(one, config))
             one.tile = None

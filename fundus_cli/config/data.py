@@ -126,7 +126,8 @@ class DataConfig:
     """Photographs with more pixels are refused before they are decoded."""
     demo: DemoConfig | None
     timeout_s: float = 300.0
-    """Seconds that reading one photograph and its masks may take before the command gives up."""
+    """Seconds that listing the folder, or reading one photograph and its masks, may take before the
+    command gives up."""
 
     def __post_init__(self) -> None:
         require(self.timeout_s > 0, "data.timeout_s", self.timeout_s, "above 0")

@@ -38,6 +38,8 @@ class PredictConfig:
     precision: Precision | None
     """null: as in training."""
     max_megapixels: float | None
+    timeout_s: float
+    """Seconds that finding the photographs, or reading one, may take before it gives up."""
 
     def __post_init__(self) -> None:
         checkpoint_names(self.checkpoint)
@@ -57,6 +59,7 @@ class PredictConfig:
             self.max_megapixels,
             "null or 0 to 1000",
         )
+        require(self.timeout_s > 0, "timeout_s", self.timeout_s, "above 0")
 
     @property
     def checkpoints(self) -> list[str]:

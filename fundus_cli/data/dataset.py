@@ -14,6 +14,7 @@ from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
+from fundus_cli.data.waiting import Patience, in_time
 from fundus_cli.errors import ConfigError, DataError, Problems, list_names
 
 SPLITS = ("train", "val", "test")
@@ -43,10 +44,12 @@ def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda tot
     Raises:
         ConfigError: no data.root is given.
         DataError: the folder does not exist.
+        MachineError: its drive does not answer within data.timeout_s.
     """
     if config.demo is not None and config.name == "demo":
         root = Path(config.root).expanduser() if config.root else demo_folder(config)
-        write_demo(root, config.demo, drawing)
+        if not in_time(root.exists, Patience.of(config), f"data.root={root}: looking for it"):
+            write_demo(root, config.demo, drawing)
         return root
     if config.root is None:
         raise ConfigError(
@@ -54,8 +57,10 @@ def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda tot
             f"data={config.name} data.root=path/to/{config.name}"
         )
     root = Path(config.root).expanduser()
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
+    patience, looking = Patience.of(config), f"data.root={root}: looking for it"
+    is_there, is_folder = in_time(lambda: (root.exists(), root.is_dir()), patience, looking)
+    if not is_folder:
+        state = "is not a folder" if is_there else "does not exist"
         raise DataError(f"data.root={config.root}: {state}")
     return root
 
@@ -83,20 +88,14 @@ def load_dataset(
 
     Raises:
         ConfigError, DataError: with everything that is wrong.
+        MachineError: listing the folder or reading a photograph takes longer than data.timeout_s.
     """
     root = resolve_root(config, drawing)
-    problems = Problems()
-    index = FileIndex(root)
-    files: dict[str, list[SampleFiles]] = {}
-    if {"train", "val"} & set(splits):
-        files["train"] = match_split(index, config.train, "train", problems)
-    if "test" in splits and config.test is not None:
-        files["test"] = match_split(index, config.test, "test", problems)
-    elif tuple(splits) == ("test",):
-        raise DataError(
-            f"data={config.name}: has no test split; score split=train, split=val or split=all"
-        )
-    problems.raise_if_any(f"data.root={root}: the files do not fit data={config.name}")
+    files = in_time(
+        lambda: _find_files(config, root, splits),
+        Patience.of(config),
+        f"data.root={root}: listing its files",
+    )
     if "train" in files:
         files["train"], files["val"] = cut_val(files["train"], config)
     wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
@@ -116,6 +115,29 @@ def load_dataset(
         warnings=warnings,
         root=root,
     )
+
+
+def _find_files(
+    config: DataConfig, root: Path, splits: Sequence[str]
+) -> dict[str, list[SampleFiles]]:
+    """The files of the wanted splits, those of val still among train's.
+
+    Raises:
+        DataError: with everything that does not pair.
+    """
+    problems = Problems()
+    index = FileIndex(root)
+    files: dict[str, list[SampleFiles]] = {}
+    if {"train", "val"} & set(splits):
+        files["train"] = match_split(index, config.train, "train", problems)
+    if "test" in splits and config.test is not None:
+        files["test"] = match_split(index, config.test, "test", problems)
+    elif tuple(splits) == ("test",):
+        raise DataError(
+            f"data={config.name}: has no test split; score split=train, split=val or split=all"
+        )
+    problems.raise_if_any(f"data.root={root}: the files do not fit data={config.name}")
+    return files
 
 
 def cut_val(

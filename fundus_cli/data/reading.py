@@ -7,10 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fundus_cli.config import DataConfig
+from fundus_cli.data.decoding import BadFile
+from fundus_cli.data.images import read_photograph
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.templates import SampleFiles
-from fundus_cli.errors import MachineError
+from fundus_cli.data.waiting import Patience, in_time
+from fundus_cli.errors import DataError
 
 MAX_THREADS = 8
 LOOK_EVERY_S = 0.2
@@ -44,6 +50,27 @@ def read_samples(
     finally:
         reader.stopped.set()
     return [results[number] for number in range(len(files))]
+
+
+def read_again(path: Path, config: DataConfig) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a photograph that was read before, to be drawn on.
+
+    Raises:
+        DataError: it is no longer what it was.
+        MachineError: it takes longer than data.timeout_s.
+    """
+    try:
+        return in_time(
+            lambda: read_photograph(path, config.max_megapixels),
+            Patience.of(config),
+            f"reading {path} again",
+        )
+    except BadFile as error:
+        found = f" ({error.found})" if error.found else ""
+        raise DataError(
+            f"{path}: was read before, and now it {error.kind}{found}; bring the file back and "
+            "run the same command again"
+        ) from error
 
 
 class _Reader:
@@ -86,12 +113,10 @@ class _Reader:
             self.done.put((number, result))
 
     def _refuse_to_wait_for_ever(self) -> None:
-        limit = self.config.timeout_s
+        patience = Patience.of(self.config)
         with self.lock:
-            stuck = [n for n, at in self.begun_at.items() if time.monotonic() - at > limit]
+            begun_at = self.begun_at.items()
+            stuck = [n for n, at in begun_at if time.monotonic() - at > patience.limit_s]
         if stuck:
             names = ", ".join(str(self.files[n].image.relative_to(self.root)) for n in stuck)
-            raise MachineError(
-                f"data.root={self.root}: reading {names} has taken more than {limit:g} s; is the "
-                "drive still there? data.timeout_s waits longer"
-            )
+            raise patience.over(f"data.root={self.root}: reading {names}")

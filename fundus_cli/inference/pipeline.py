@@ -3,8 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
+
+from fundus_cli.data.waiting import Crew, Patience
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -22,29 +25,30 @@ def pipelined(
     read: Callable[[Item], Loaded],
     compute: Callable[[Item, Loaded], Computed],
     write: Callable[[Item, Loaded, Computed], Result],
+    patience: Patience,
+    what: Callable[[Item], str],
 ) -> Iterator[Result]:
     """write(item, loaded, computed) of every item, in order.
 
     `compute` runs in the caller's thread, `read` and `write` beside it. What one of them raises
     arrives here; items that are not yet begun are dropped then, those being written are finished.
+
+    Raises:
+        MachineError: reading an item takes too long; what(item) says what it is.
     """
     waiting = iter(items)
     reading: deque[tuple[Item, Future[Loaded]]] = deque()
     writing: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(NUM_THREADS) as readers, ThreadPoolExecutor(NUM_THREADS) as writers:
-        try:
-            while True:
-                for item in islice(waiting, 1 + AHEAD - len(reading)):
-                    reading.append((item, readers.submit(read, item)))
-                if not reading:
-                    break
-                item, future = reading.popleft()
-                loaded = future.result()
-                writing.append(writers.submit(write, item, loaded, compute(item, loaded)))
-                if len(writing) > AHEAD:
-                    yield writing.popleft().result()
-            while writing:
+    with ThreadPoolExecutor(NUM_THREADS) as writers, Crew(NUM_THREADS, patience) as readers:
+        while True:
+            for item in islice(waiting, 1 + AHEAD - len(reading)):
+                reading.append((item, readers.give(partial(read, item))))
+            if not reading:
+                break
+            item, future = reading.popleft()
+            loaded = readers.result(future, what(item))
+            writing.append(writers.submit(write, item, loaded, compute(item, loaded)))
+            if len(writing) > AHEAD:
                 yield writing.popleft().result()
-        finally:
-            for _, future in reading:
-                future.cancel()
+        while writing:
+            yield writing.popleft().result()

@@ -9,8 +9,6 @@ import pytest
 from conftest import RunCommand
 from PIL import Image
 
-from fundus_cli.check.parallel import in_order
-
 
 def test_a_good_set_exits_0_with_report_and_sheet(
     command: RunCommand, tmp_path: Path, shared_tiny_set: Path
@@ -130,22 +128,6 @@ def test_a_hostile_folder_is_survived_named_and_left_alone(
     assert fixed.returncode == 3, fixed.stderr
     assert (tmp_path / "mended/train_images" / f"{'x' * 240}.png").exists()
     assert (tmp_path / "mended/train_images/日本.png").exists()
-
-
-def test_results_come_in_order_and_few_wait() -> None:
-    started: list[int] = []
-
-    def work(number: int) -> int:
-        started.append(number)
-        time.sleep(0.002 * (number % 3))
-        return number
-
-    limit = 2 * (os.cpu_count() or 1)
-    taken = []
-    for result in in_order(work, range(60)):
-        taken.append(result)
-        assert len(started) - len(taken) <= limit
-    assert taken == list(range(60))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from fundus_cli.errors import MachineError
 @pytest.fixture
 def wanted(tmp_path: Path) -> tuple[list[SampleFiles], DataConfig, Path]:
     root = write_tiny_set(tmp_path / "data", train=4, test=1)
-    overrides = ("data=folder", f"data.root={root}", "output=x", "data.timeout_s=0.5")
+    overrides = ("data=folder", f"data.root={root}", "output=x")
     config = to_typed(
         compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig
     )
@@ -59,11 +60,12 @@ def test_a_read_that_never_returns_is_named_in_time(
         return read_sample(files, config, root)
 
     monkeypatch.setattr(reading, "read_sample", stuck)
+    files, config, root = wanted
     started = time.monotonic()
     with pytest.raises(
         MachineError, match=r"reading train_images/p2\.png has taken more than 0\.5"
     ):
-        read_samples(*wanted)
+        read_samples(files, replace(config, timeout_s=0.5), root)
     assert time.monotonic() - started < 10
     for_ever.set()
 

@@ -66,6 +66,8 @@ def test_three_hundred_epochs_need_no_more_than_ten(tmp_path: Path, shared_tiny_
                     "files": len(files),
                     "last.pt": (run / "last.pt").stat().st_size,
                 }
+                if epoch % 20 == 0:
+                    print(f"epoch {epoch}: {seen[epoch]}", flush=True)
     assert process.wait() == 0, process.said("stderr")
     early = [seen[epoch] for epoch in seen if 10 < epoch <= 30]
     late = [seen[epoch] for epoch in seen if epoch > epochs - 20]

@@ -1,0 +1,146 @@
+"""Work on drives that may have gone away: waited for, but not for ever.
+
+A call to the operating system for a file on a network drive that no longer answers may never
+return. Such calls are made by threads that the program does not wait for when it ends.
+"""
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+from fundus_cli.config import DataConfig
+from fundus_cli.errors import MachineError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long one piece of work may take.
+
+    Attributes:
+        limit_s: seconds.
+        key: the key that sets it.
+    """
+
+    limit_s: float
+    key: str = "data.timeout_s"
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "Patience":
+        """What data.timeout_s allows."""
+        return cls(limit_s=config.timeout_s)
+
+    def over(self, what: str) -> MachineError:
+        """The error when `what`, as in `reading a.png`, has taken longer."""
+        return MachineError(
+            f"{what} has taken more than {self.limit_s:g} s; is the drive still there? "
+            f"{self.key} waits longer"
+        )
+
+
+class Crew:
+    """A few threads that take up what they are given in its order; a context manager.
+
+    Leaving it drops what is not begun and waits for what is, except after MachineError of
+    `result`: then threads that hang are left behind.
+    """
+
+    def __init__(self, num_threads: int, patience: Patience) -> None:
+        self._patience = patience
+        self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
+        self._waiting = queue.SimpleQueue()
+        self._given: list[Future[Any]] = []
+        self._is_stuck = False
+        self._num_threads = num_threads
+        for _ in range(num_threads):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def give(self, work: Callable[[], Result]) -> "Future[Result]":
+        """Have `work` called as soon as a thread is free."""
+        future: Future[Result] = Future()
+        self._given = [one for one in self._given if not one.done()]
+        self._given.append(future)
+        self._waiting.put((future, work))
+        return future
+
+    def result(self, future: "Future[Result]", what: str) -> Result:
+        """What came of it, or the exception that it raised; for the oldest one not yet taken.
+
+        Raises:
+            MachineError: it takes too long; `what` says what it is, as in `reading a.png`.
+        """
+        finished, _ = wait([future], self._patience.limit_s)
+        if not finished:
+            self._is_stuck = True
+            raise self._patience.over(what)
+        return future.result()
+
+    def _work(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            future, work = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = work()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        begun = [future for future in self._given if not future.cancel()]
+        for _ in range(self._num_threads):
+            self._waiting.put(None)
+        if not self._is_stuck:
+            wait(begun, self._patience.limit_s)
+
+
+def in_time(work: Callable[[], Result], patience: Patience, what: str) -> Result:
+    """What `work` returns or raises.
+
+    Raises:
+        MachineError: it takes too long; `what` says what it is, as in `listing a folder`.
+    """
+    with Crew(1, patience) as crew:
+        return crew.result(crew.give(work), what)
+
+
+def in_order(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    patience: Patience,
+    what: Callable[[Job], str],
+) -> Iterator[Result]:
+    """function(job) of every job on a thread per core, in order; no more than two per thread wait.
+
+    Raises:
+        MachineError: one takes too long; what(job) says what it is, as in `reading a.png`.
+    """
+    threads = max(1, os.cpu_count() or 1)
+    waiting: deque[tuple[Job, Future[Result]]] = deque()
+    with Crew(threads, patience) as crew:
+        for job in jobs:
+            waiting.append((job, crew.give(partial(function, job))))
+            if len(waiting) >= 2 * threads:
+                first, future = waiting.popleft()
+                yield crew.result(future, what(first))
+        while waiting:
+            first, future = waiting.popleft()
+            yield crew.result(future, what(first))

@@ -1,0 +1,89 @@
+"""Tests 34 and 40: photographs on a drive that no longer answers end every program in a line."""
+
+import time
+from pathlib import Path
+
+import pytest
+from checkpoints import random_checkpoint
+from reliability.forks import Forked
+from reliability.hung_drive import hung_drive
+from reliability.kit import complaint, run, train
+
+LIMIT_S = 1.0
+
+
+def arguments_of(program: str, data: Path) -> list[str]:
+    """A call of a program that is given the data set `data`."""
+    own = {
+        "train": [*train(data, "out"), f"data.timeout_s={LIMIT_S}"],
+        "eval": ["eval", "checkpoint=net.pt", f"data.root={data}", f"data.timeout_s={LIMIT_S}"],
+        "check": ["check", f"data.root={data}", f"data.timeout_s={LIMIT_S}"],
+        "predict": [
+            *("predict", "checkpoint=net.pt"),
+            *(f"input={data}/train_images", f"timeout_s={LIMIT_S}"),
+        ],
+    }
+    return own[program] if program == "train" else [*own[program], "output=out"]
+
+
+@pytest.mark.parametrize(
+    ("program", "place"),
+    [
+        # The whole data set hangs when it is looked for, a folder in it when it is listed.
+        ("train", "."),
+        ("train", "train_masks"),
+        ("eval", "test_images"),
+        ("check", "."),
+        ("predict", "train_images"),
+    ],
+)
+def test_a_drive_that_does_not_answer_ends_the_program_in_a_line(
+    tmp_path: Path, tiny_set: Path, program: str, place: str
+) -> None:
+    random_checkpoint(tmp_path / "net.pt")
+    with hung_drive(tiny_set / place):
+        started = time.monotonic()
+        result = Forked(tmp_path, *arguments_of(program, tiny_set)).result(seconds=30)
+        took_s = time.monotonic() - started
+    words = "finding the photographs" if program == "predict" else "data.root="
+    key = "timeout_s" if program == "predict" else "data.timeout_s"
+    complaint(result, 5, words, f"more than 1 s; is the drive still there? {key} waits longer")
+    assert LIMIT_S <= took_s < LIMIT_S + 10
+    assert not list(tmp_path.glob("out/*.*"))
+
+
+def test_the_command_itself_leaves_threads_that_hang_behind(tmp_path: Path, tiny_set: Path) -> None:
+    """In a process of its own, whose end Python's own exit hooks have a say in."""
+    with hung_drive(tiny_set / "train_masks"):
+        result = run(tmp_path, *arguments_of("check", tiny_set), timeout=60)
+    complaint(result, 5, "listing its files has taken more than 1 s")
+
+
+def test_a_photograph_that_goes_away_during_the_run_costs_only_its_picture(
+    tmp_path: Path, tiny_set: Path
+) -> None:
+    """Test 34: photographs are in memory while training; pages draw on the files at the end."""
+    images = tiny_set / "test_images"
+
+    def gone_after_reading() -> None:
+        from fundus_cli.training.loop import Trainer
+
+        plain = Trainer.fit
+
+        def fit(*arguments: object, **named: object) -> object:
+            for path in images.glob("*.png"):
+                path.unlink()
+            return plain(*arguments, **named)  # type: ignore[arg-type]
+
+        Trainer.fit = fit  # type: ignore[method-assign, assignment]
+
+    others = {path: path.read_bytes() for path in images.glob("*.png")}
+    arguments = train(tiny_set, "run", "epochs=1")
+    result = Forked(tmp_path, *arguments, prepare=gone_after_reading).result()
+    complaint(result, 3, "was read before, and now it cannot be opened", "bring the file back")
+    assert (tmp_path / "run" / "metrics.json").exists()
+    for path, content in others.items():
+        path.write_bytes(content)
+    again = Forked(tmp_path, *arguments, "resume=auto")
+    assert again.wait() == 0, again.said("stderr")
+    assert list((tmp_path / "run" / "overlays").iterdir())
