@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from checkpoints import random_checkpoint
 from reliability.forks import Forked
-from reliability.hung_drive import hung_drive
 from reliability.kit import complaint, run, train
+from reliability.mounts import hung_drive
 
 LIMIT_S = 1.0
 

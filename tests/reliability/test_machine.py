@@ -1,5 +1,6 @@
 """Tests 4, 37, 41, 45 and 61: a full disk, little memory, nobody who reads, another machine."""
 
+import contextlib
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import pytest
 import torch
 from reliability.forks import Forked
 from reliability.kit import LONG, complaint, environment, result_of, run, train, tree
+from reliability.mounts import small_drive
 
 
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
@@ -39,6 +41,38 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     assert "warning: threads was 1 and is 2; from here on the bits may differ" in finished.stdout
     own, other = result_of(folder), result_of(tmp_path / "whole")
     assert set(own) == set(other)
+
+
+def test_a_file_system_that_is_full_keeps_the_last_checkpoint(
+    tmp_path: Path, shared_tiny_set: Path
+) -> None:
+    """Test 4, on a real one; once there is room again the run ends as if nothing had happened."""
+    plain = (*LONG, "scheduler=constant")
+    assert Forked(tmp_path, *train(shared_tiny_set, "whole", *plain)).wait() == 0
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    with small_drive(drive, megabytes=16):
+        first = train(shared_tiny_set, "drive/run", *plain[1:], "epochs=1")
+        assert Forked(tmp_path, *first).wait() == 0
+        folder, filler = drive / "run", drive / "filler"
+        before = {name: (folder / name).read_bytes() for name in ("last.pt", "best.pt", "log.csv")}
+        with contextlib.suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        os.truncate(filler, filler.stat().st_size - len(before["last.pt"]) // 2)
+
+        again = train(shared_tiny_set, "drive/run", *plain, "resume=auto")
+        full = Forked(tmp_path, *again).result()
+        told = complaint(full, 5, "last.pt: cannot be written (No space left on device)")
+        assert "0.1 MB free; make room and run the same command with resume=auto" in told
+        assert {name: (folder / name).read_bytes() for name in before} == before
+        assert not list(folder.glob(".*.tmp"))
+
+        filler.unlink()
+        finished = Forked(tmp_path, *again).result()
+        assert finished.returncode == 0, finished.stderr
+        assert result_of(folder) == result_of(tmp_path / "whole")
 
 
 def test_nobody_reads_and_the_log_cannot_be_written(tmp_path: Path, shared_tiny_set: Path) -> None:
@@ -107,6 +141,20 @@ def test_too_little_memory_names_the_batch_and_what_to_lower(
     complaint(
         result, 5, "out of memory: batch_size=64, patches of 512 px", "lower", "model.base_channels"
     )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("model=unet", "loss=bce", "augment=standard"), ("model=wnet", "loss=bce_dice", "tta=true")],
+)
+def test_every_operation_has_a_deterministic_form(
+    tmp_path: Path, shared_tiny_set: Path, more: tuple[str, ...]
+) -> None:
+    """Test 43: torch refuses the others when it is asked to, for training and for scoring."""
+    strict = partial(torch.use_deterministic_algorithms, True)
+    arguments = train(shared_tiny_set, "run", "epochs=1", "data.fov_diameter_px=48", *more)
+    result = Forked(tmp_path, *arguments, prepare=strict).result()
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.slow

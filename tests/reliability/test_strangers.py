@@ -1,6 +1,9 @@
-"""Tests 12, 13, 14, 21, 34, 56 and 57: what comes from elsewhere runs nothing and reads nothing."""
+"""Tests 12, 13, 14, 21, 31, 34, 56, 57: what comes from elsewhere runs nothing, reads nothing."""
 
+import io
 import os
+import resource
+import struct
 import subprocess
 import sys
 import zipfile
@@ -33,6 +36,15 @@ TAKES_CHECKPOINT = [
 ]
 
 
+def flip_a_bit(source: Path, copy: Path) -> None:
+    """Copy a checkpoint with one bit of one weight changed."""
+    content = bytearray(source.read_bytes())
+    with zipfile.ZipFile(source) as archive:
+        entry = next(e for e in archive.infolist() if "/data/" in e.filename and e.file_size > 200)
+    content[entry.header_offset + 250] ^= 1
+    copy.write_bytes(content)
+
+
 @pytest.mark.parametrize("program", TAKES_CHECKPOINT)
 def test_a_hostile_checkpoint_is_refused_at_every_door(
     tmp_path: Path, shared_tiny_set: Path, program: str
@@ -53,19 +65,25 @@ def test_resume_refuses_hostile_and_damaged_checkpoints_and_starts_nothing(
     folder = tmp_path / "run"
     folder.mkdir()
     torch.save({"format": 2, "model": Touch()}, folder / "last.pt")
-    content = bytearray((whole[0] / "last.pt").read_bytes())
-    with zipfile.ZipFile(whole[0] / "last.pt") as archive:
-        entry = next(e for e in archive.infolist() if "/data/" in e.filename and e.file_size > 200)
-    content[entry.header_offset + 250] ^= 1
-    (folder / "previous.pt").write_bytes(content)
+    flip_a_bit(whole[0] / "last.pt", folder / "previous.pt")
     result = Forked(tmp_path, *train(shared_tiny_set, "run"), "resume=auto").result()
     complaint(result, 5, "last.pt", "previous.pt", "checksum", "nothing to resume from")
     assert not (tmp_path / "MARK").exists()
     assert not (folder / "log.csv").exists()
 
-    scored = Forked(tmp_path, "eval", "checkpoint=run/previous.pt", "output=scores").result()
-    complaint(scored, 3, "previous.pt: checksum")
-    assert scored.stdout == ""
+
+@pytest.mark.parametrize("program", TAKES_CHECKPOINT)
+def test_a_flipped_bit_is_found_at_every_door(
+    tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]], program: str
+) -> None:
+    """Test 21: no number is printed and no file is made from it."""
+    flip_a_bit(whole[0] / "best.pt", tmp_path / "flipped.pt")
+    more = [f"input={shared_tiny_set}/test_images"] if program == "predict" else []
+    result = Forked(tmp_path, program, "checkpoint=flipped.pt", *more).result()
+    complaint(result, 3, "flipped.pt: checksum")
+    assert result.stdout == ""
+    left = {path.name for path in tmp_path.iterdir()} - {"stdout", "stderr", "sitecustomize.py"}
+    assert left == {"flipped.pt"}
 
 
 EVIL = {
@@ -173,3 +191,33 @@ def test_odd_files_are_all_named_before_training(tmp_path: Path, tiny_set: Path)
     result = Forked(tmp_path, *train(tiny_set, "run")).result(seconds=20)
     complaint(result, 3, *(f"p{number}." for number in range(5)), "not finite", "pipe")
     assert not (tmp_path / "run").exists()
+
+
+def test_bombs_are_refused_in_little_memory(tmp_path: Path, tiny_set: Path) -> None:
+    """Test 31: 182 megapixels in a few kilobytes, and 100,000 pages in a TIFF file."""
+    images = tiny_set / "train_images"
+    Image.new("1", (13_500, 13_500)).save(images / "p0.png")
+    (images / "p1.png").unlink()
+    (images / "p1.tif").write_bytes(many_pages(images / "p2.png", 100_000))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = used + 400_000_000
+    little = partial(resource.setrlimit, resource.RLIMIT_AS, (most, most))
+    result = Forked(tmp_path, *train(tiny_set, "run"), prepare=little).result(seconds=20)
+    complaint(result, 3, "p0.png [more than 179 megapixels]", "p1.tif", "more than one frame")
+    assert not (tmp_path / "run").exists()
+
+
+def many_pages(photograph: Path, pages: int) -> bytes:
+    """A TIFF file whose pages after the first are the first again."""
+    buffer = io.BytesIO()
+    Image.open(photograph).save(buffer, "TIFF")
+    content = bytearray(buffer.getvalue())
+    (offset,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, offset)
+    end = offset + 2 + 12 * entries
+    directory = bytes(content[offset:end])
+    struct.pack_into("<I", content, end, len(content))
+    for page in range(pages):
+        following = 0 if page == pages - 1 else len(content) + len(directory) + 4
+        content += directory + struct.pack("<I", following)
+    return bytes(content)

@@ -1,13 +1,24 @@
 """Tests 16, 17, 60 and 64: a job may do what it likes, the sweep goes on and can be finished."""
 
 import json
+import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import small
-from reliability.kit import complaint, descendants, environment, run, started, wait_until
+from reliability.forks import Forked
+from reliability.kit import (
+    complaint,
+    descendants,
+    environment,
+    run,
+    started,
+    train,
+    wait_until,
+)
 
 
 def sweep(data: Path, *more: str) -> list[str]:
@@ -76,6 +87,47 @@ def test_ctrl_c_keeps_what_is_done_and_a_second_sweep_is_refused(
     (first, reason), second_job = jobs(tmp_path)
     assert (first, second_job) == ("stopped", ("not run", "the sweep was stopped"))
     assert "saved at epoch" in reason
+
+
+def test_four_starts_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Test 17: without output= each has a folder of its own, with a common one only one runs."""
+    for place in ("a", "b"):
+        runs = []
+        for number in range(4):
+            (tmp_path / f"{place}{number}").mkdir()
+            common = train(shared_tiny_set, "common", "epochs=1")
+            own = [word for word in common if not word.startswith("output=")]
+            arguments = own if place == "a" else common
+            here = partial(os.chdir, tmp_path)
+            runs.append(Forked(tmp_path / f"{place}{number}", *arguments, prepare=here))
+        results = [run.result() for run in runs]
+        if place == "a":
+            assert [result.returncode for result in results] == [0, 0, 0, 0]
+            folders = list((tmp_path / "outputs" / "train").iterdir())
+            assert len(folders) == 4
+            for folder in folders:
+                assert len((folder / "log.csv").read_text().splitlines()) == 2
+        else:
+            assert sorted(result.returncode for result in results) == [0, 6, 6, 6]
+            for result in results:
+                if result.returncode:
+                    complaint(result, 6, "output=common: ")
+                    assert "in use by pid" in result.stderr or "holds a run" in result.stderr
+            assert len((tmp_path / "common" / "log.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Path) -> None:
+    """Test 17."""
+    arguments = sweep(shared_tiny_set, "epochs=1", "seed=1,2")[:-1]
+    with started(tmp_path, *arguments) as one, started(tmp_path, *arguments) as other:
+        for process in (one, other):
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+    folders = list((tmp_path / "outputs" / "sweeps").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert len(list(folder.glob("*/log.csv"))) == 2
 
 
 @pytest.mark.slow
