@@ -21,7 +21,7 @@ from typing import Any
 
 import matplotlib
 import torch
-from reliability.kit import SITECUSTOMIZE
+from reliability.kit import SITECUSTOMIZE, listen_to_signals
 
 import fundus_cli.train
 from fundus_cli.cli import main
@@ -74,8 +74,7 @@ class Forked:
                 file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
                 os.dup2(file, descriptor)
                 setattr(sys, name, os.fdopen(descriptor, "w", buffering=1))
-            for signum in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(signum, signal.SIG_DFL)
+            listen_to_signals()
             faulthandler.register(signal.SIGUSR2, all_threads=True)
             torch.set_num_threads(1)
             os.environ["FUNDUS_TEST_FAULTS"] = json.dumps(faults)

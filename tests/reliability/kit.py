@@ -111,11 +111,23 @@ def environment(
     }
 
 
+def listen_to_signals() -> None:
+    """Undo what a shell's `&` and nohup do: processes below them ignore Ctrl-C and hang-ups."""
+    for signum in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, **popen: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """`fundus-<first argument>` running in `folder`, in a session of its own; killed at the end."""
+    prepare = popen.pop("preexec_fn", lambda: None)
+
+    def prepared() -> None:
+        listen_to_signals()
+        prepare()
+
     process = subprocess.Popen(
         [sys.executable, "-m", "fundus_cli", *arguments],
         cwd=folder,
@@ -124,6 +136,7 @@ def started(
         stderr=popen.pop("stderr", subprocess.PIPE),
         text=True,
         start_new_session=True,
+        preexec_fn=prepared,
         **popen,
     )
     try:

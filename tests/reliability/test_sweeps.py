@@ -136,8 +136,8 @@ def test_a_killed_sweep_leaves_no_orphan(tmp_path: Path, shared_tiny_set: Path) 
         wait_until((tmp_path / "sweep" / "0" / "last.pt").exists, process)
         (job,) = descendants(process.pid)
         process.kill()
-        process.communicate(timeout=10)
-        end = time.monotonic() + 30
+        process.wait(timeout=10)
+        end = time.monotonic() + 60
         while Path(f"/proc/{job}").exists():
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -1,0 +1,23 @@
+"""What golden checkpoints are compared by."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fundus_cli.config import Device
+from fundus_cli.data.samples import read_for_prediction
+from fundus_cli.run import checkpoint
+from fundus_cli.runtime import choose_device
+from fundus_cli.scoring import predictor_of
+
+HERE = Path(__file__).resolve().parent
+PHOTOGRAPHS = HERE / "photographs"
+KEPT = ("last.pt", "best.pt", "log.csv", "metrics.json")
+
+
+def probability_of(path: Path) -> np.ndarray:
+    """(S, h, w) float32 that a checkpoint gives on the photograph of test."""
+    saved = checkpoint.load(path)
+    image = PHOTOGRAPHS / "test_images" / "p3.png"
+    photograph, _ = read_for_prediction("p3", image, None, saved.config.data)
+    return predictor_of(saved, choose_device(Device.cpu)).probability(photograph)
