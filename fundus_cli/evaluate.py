@@ -40,7 +40,7 @@ def data_config(
     """What to score: the checkpoint's own data set or another one.
 
     How photographs are prepared for the network belongs to the network, so it always comes from
-    the checkpoint.
+    the checkpoint; what angle their camera shows belongs to the photographs.
     """
     if config.data.name == AS_TRAINED:
         return change_data(stored, data_overrides)

@@ -9,6 +9,7 @@ import torch
 
 from fundus_cli import __version__
 from fundus_cli.config import (
+    REFERENCE_ANGLE_DEG,
     Device,
     ExportConfig,
     ExportFormat,
@@ -95,7 +96,8 @@ def describe(members: Sequence[Checkpoint], predictor: Predictor) -> dict[str, s
         "threshold": repr(threshold.value),
         "threshold_origin": threshold.origin,
         "normalisation": config.data.normalisation.value,
-        "fov_diameter_px": json.dumps(config.data.fov_diameter_px),
+        "fov_diameter_px": json.dumps(config.data.working_diameter_px),
+        "fov_angle_deg": json.dumps(config.data.fov_angle_deg or REFERENCE_ANGLE_DEG),
         "tta": json.dumps(predictor.tta),
         "models": json.dumps([to_plain(saved.config.model) for saved in members]),
         "image": "(N, 3, H, W) uint8 RGB, scaled until the field of view is fov_diameter_px wide",
@@ -163,7 +165,9 @@ def _photographs(saved: Checkpoint) -> Iterator[Photograph]:
     """Drawn ones, so that they are at hand everywhere and always the same."""
     for index in range(NUM_PHOTOGRAPHS):
         drawn = draw_photograph(0, index, PHOTOGRAPH_PX)
-        yield prepare(str(index), drawn.image, drawn.fov, "file", saved.config.data.fov_diameter_px)
+        yield prepare(
+            str(index), drawn.image, drawn.fov, "file", saved.config.data.working_diameter_px
+        )
 
 
 def _cut(photograph: Photograph, among: Sequence[Photograph], *, odd: bool) -> Photograph:

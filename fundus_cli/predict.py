@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fundus_cli import __version__
-from fundus_cli.config import DataConfig, PredictConfig
+from fundus_cli.config import REFERENCE_ANGLE_DEG, DataConfig, PredictConfig
 from fundus_cli.data.names import plain_name
 from fundus_cli.data.samples import Photograph, UnusableFile, file_sha256, read_for_prediction
 from fundus_cli.data.waiting import Patience, in_order, in_time
@@ -165,12 +165,34 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     if not isinstance(config.threshold, str):
         threshold = Threshold(float(config.threshold), "given")
     data = members[0].config.data
-    data = replace(data, max_megapixels=config.max_megapixels or data.max_megapixels)
+    data = replace(
+        data,
+        max_megapixels=config.max_megapixels or data.max_megapixels,
+        fov_angle_deg=config.fov_angle_deg or _shared_angle_deg(members),
+    )
     with held(config.output) as folder:
         prediction = Prediction(config, data, predictor, threshold.value, folder)
         in_time(lambda: _check_places(jobs, prediction), _patience(config), looking)
-        _check_settings(folder, _settings(config, members, predictor, threshold), config)
+        settings = _settings(config, members, predictor, threshold)
+        settings["fov_angle_deg"] = data.fov_angle_deg
+        _check_settings(folder, settings, config)
         return _predict_all(jobs, prediction, stop, terminal)
+
+
+def _shared_angle_deg(members: Sequence[Checkpoint]) -> float | None:
+    """What the cameras of the training photographs show.
+
+    Raises:
+        ConfigError: they show different angles, so that none can be assumed.
+    """
+    angles = {saved.config.data.fov_angle_deg or REFERENCE_ANGLE_DEG for saved in members}
+    if len(angles) > 1:
+        told = " and ".join(f"{angle:g}" for angle in sorted(angles))
+        raise ConfigError(
+            f"fov_angle_deg: the checkpoints were trained on cameras of {told} degrees; say what "
+            f"these photographs show, as in fov_angle_deg={max(angles):g}"
+        )
+    return members[0].config.data.fov_angle_deg
 
 
 def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
@@ -214,6 +236,8 @@ def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfi
     """Masks of different checkpoints or thresholds are never mixed in one folder."""
     before = read_json(folder / SETTINGS)
     decisive = {key: settings[key] for key in ("threshold", "tta", "fov")}
+    if "fov_angle_deg" in before:
+        decisive["fov_angle_deg"] = settings["fov_angle_deg"]
     decisive["checkpoints"] = sorted(settings["checkpoints"].values())
     if before and not config.overwrite:
         earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}

@@ -15,6 +15,7 @@ from fundus_cli.config.base import (
 )
 from fundus_cli.config.check import CheckConfig
 from fundus_cli.config.data import (
+    REFERENCE_ANGLE_DEG,
     DataConfig,
     DemoConfig,
     MaskChannel,
@@ -44,6 +45,7 @@ from fundus_cli.config.train import (
 )
 
 __all__ = [
+    "REFERENCE_ANGLE_DEG",
     "AugmentConfig",
     "CheckConfig",
     "DataConfig",

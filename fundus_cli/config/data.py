@@ -5,6 +5,9 @@ from enum import Enum
 
 from fundus_cli.config.base import require
 
+REFERENCE_ANGLE_DEG = 45.0
+"""The commonest field of view of a fundus camera; data.fov_diameter_px is meant for it."""
+
 
 class Normalisation(Enum):
     unit = "unit"
@@ -102,7 +105,8 @@ class DataConfig:
     """k: cut train into k folds; `fold` is held out for validation."""
     fold: int
     fov_diameter_px: int | None
-    """Photographs are scaled until the field of view has this diameter; null keeps native size."""
+    """Photographs are scaled until a field of view of 45 degrees has this diameter, others in
+    proportion to their angle; null keeps native size."""
     patch_px: int | None
     """Side of the random training patches; null trains on whole photographs."""
     patches_per_epoch: int
@@ -125,6 +129,8 @@ class DataConfig:
     max_megapixels: float
     """Photographs with more pixels are refused before they are decoded."""
     demo: DemoConfig | None
+    fov_angle_deg: float | None = None
+    """Angle that the camera's field of view spans; null: REFERENCE_ANGLE_DEG."""
     timeout_s: float = 300.0
     """Seconds that listing the folder, or reading one photograph and its masks, may take before the
     command gives up."""
@@ -144,6 +150,12 @@ class DataConfig:
             "data.fov_diameter_px",
             self.fov_diameter_px,
             "null or 32 to 8192",
+        )
+        require(
+            self.fov_angle_deg is None or 10 <= self.fov_angle_deg <= 220,
+            "data.fov_angle_deg",
+            self.fov_angle_deg,
+            "null or 10 to 220",
         )
         require(
             self.patch_px is None or 16 <= self.patch_px <= 4096,
@@ -185,6 +197,19 @@ class DataConfig:
                 list(self.test.targets),
                 f"the structures of data.train.targets, {list(self.train.targets)}",
             )
+
+    @property
+    def working_diameter_px(self) -> int | None:
+        """Of the field of view as the network sees it; None: as in the file.
+
+        A camera that shows 30 degrees shows a vessel half again as wide, in shares of its field, as
+        one that shows 45; so that a pixel is the same piece of retina for both, the diameter is
+        `fov_diameter_px` at 45 degrees and in proportion to the angle elsewhere.
+        """
+        if self.fov_diameter_px is None:
+            return None
+        angle = self.fov_angle_deg or REFERENCE_ANGLE_DEG
+        return max(1, round(self.fov_diameter_px * angle / REFERENCE_ANGLE_DEG))
 
     @property
     def structures(self) -> list[str]:

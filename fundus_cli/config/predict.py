@@ -23,6 +23,8 @@ class PredictConfig:
     output: str
     fov: str | None
     """Field-of-view masks as folder or template; null, or no mask for a photograph: found in it."""
+    fov_angle_deg: float | None
+    """Angle that the photographs' camera shows; null: as that of the training photographs."""
     probability: bool
     """Write probabilities as 16-bit PNG."""
     overlay: bool
@@ -52,6 +54,12 @@ class PredictConfig:
             "fov",
             self.fov,
             "a folder, or a path with {id} in its file name only",
+        )
+        require(
+            self.fov_angle_deg is None or 10 <= self.fov_angle_deg <= 220,
+            "fov_angle_deg",
+            self.fov_angle_deg,
+            "null or 10 to 220",
         )
         require(
             self.max_megapixels is None or 0 < self.max_megapixels <= 1000,

@@ -176,7 +176,7 @@ def _prepared(
     if not fov.any():
         what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
         raise UnusableFile(fov_path or path, what)
-    return prepare(identifier, image, fov, origin, config.fov_diameter_px)
+    return prepare(identifier, image, fov, origin, config.working_diameter_px)
 
 
 def prepare(

@@ -123,3 +123,23 @@ def test_patches_of_an_epoch_are_dealt_to_the_photographs_in_turn(root: Path) ->
     assert len(own) == 6
     seen = [own.sample(epoch, index).id for epoch in range(2) for index in range(6)]
     assert seen == ["p0", "p1", "p2", "p3"] * 3
+
+
+@pytest.mark.parametrize("angle, expected", [(None, 560), (45, 560), (30, 373), (60, 747)])
+def test_the_working_diameter_follows_the_cameras_angle(
+    root: Path, angle: float | None, expected: int
+) -> None:
+    """One degree of retina is as many pixels for every camera."""
+    wanted = (
+        "data.fov_diameter_px=560",
+        f"data.fov_angle_deg={'null' if angle is None else angle}",
+    )
+    data = config_of(root, *wanted).data
+    assert data.working_diameter_px == expected
+    sample = load_dataset(data).samples["train"][0]
+    assert fov_diameter_px(sample.fov_mask) == pytest.approx(expected, rel=0.02)
+
+
+def test_native_size_knows_no_angle(root: Path) -> None:
+    data = config_of(root, "data.fov_diameter_px=null", "data.fov_angle_deg=30").data
+    assert data.working_diameter_px is None
