@@ -97,7 +97,7 @@ class DoubleConv(nn.Sequential):
         an exported file and the checkpoint agree to the last digits.
         """
         if self.training or torch.is_grad_enabled() or not _rounds(image) or is_traced():
-            features: Tensor = super().forward(image)
+            features: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
             return features
         for conv, norm in ((self[0], self[1]), (self[3], self[4])):
             assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
