@@ -123,6 +123,9 @@ def opening_lines(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> li
         f"{config.model.name.value}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
         f"on {trainer.device} in {str(trainer.dtype).removeprefix('torch.')}",
     ]
+    num_test, num_told = len(dataset.samples.get("test", [])), len(trainer.test_samples)
+    if num_told < num_test:
+        lines.append(f"test loss after each epoch: of {num_told} of the {num_test} photographs")
     lines += [f"skipped: {name}" for name in dataset.skipped]
     return lines
 

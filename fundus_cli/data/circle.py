@@ -1,5 +1,6 @@
 """The circle that a region's border lies on, and the straight lines that cut it off."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ MAX_CANDIDATES = 180
 """Triples of border points that are tried for each of TRIPLES."""
 TRIPLES = ((1 / 3, 2 / 3), (1 / 4, 1 / 2), (1 / 6, 1 / 3), (1 / 6, 2 / 3))
 """How far along the border a triple's second and third point lie from its first."""
+CLEAR_SHARE = 0.95
+"""A circle near so many of the points needs no further candidates."""
 MIN_ROUND_SHARE = 0.7
 """Share of the border that must lie on the circle (straight cuts and the frame left out)."""
 MIN_ARC_BINS = 15
@@ -87,7 +90,8 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
     """The circle with the most points within `tolerance` of it, then least squares on those.
 
     Candidates go through three points each, spread evenly along the border instead of drawn at
-    random (Fischler and Bolles 1981 draw them), so that equal points give equal circles.
+    random (Fischler and Bolles 1981 draw them), so that equal points give equal circles. The same
+    points vote for the best of them.
 
     Args:
         points: (n, 2) x and y.
@@ -102,20 +106,28 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
     spread = np.linspace(0, len(order) - 1, min(MAX_CANDIDATES, len(order))).astype(int)
     some = points[order[spread]]
     index = np.arange(len(some))
-    most, close = 0, np.zeros(len(points), bool)
+    most, best = 0, Circle(0, 0, 0)
     for parts in TRIPLES:
         second, third = (some[(index + int(part * len(some))) % len(some)] for part in parts)
         x, y, radius = _through(some, second, third)
-        distance = np.hypot(points[:, :1] - x, points[:, 1:] - y)
-        near = np.abs(distance - radius) <= tolerance
-        votes = near.sum(axis=0)
-        if votes.max() > most:
-            most, close = int(votes.max()), near[:, votes.argmax()]
-    return refined_circle(points, close, tolerance) if most >= MIN_CLOSE_POINTS else None
+        distance = np.sqrt((some[:, :1] - x) ** 2 + (some[:, 1:] - y) ** 2)
+        votes = (np.abs(distance - radius) <= tolerance).sum(axis=0)
+        first = int(votes.argmax())
+        if votes[first] > most:
+            most, best = int(votes[first]), Circle(*(float(v[first]) for v in (x, y, radius)))
+        if most >= CLEAR_SHARE * len(some):
+            break
+    close = np.abs(_distance_from(best, points)) <= tolerance
+    if close.sum() < MIN_CLOSE_POINTS:
+        return None
+    circle = refined_circle(points, close, tolerance)
+    return circle if math.isfinite(circle.radius) else None
 
 
 def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> Circle:
     """Circle by algebraic least squares (Kasa 1976) on the close points, chosen anew twice.
+
+    Its radius is infinite where those points are in line.
 
     Args:
         points: (n, 2) x and y.
@@ -124,9 +136,10 @@ def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> C
     """
     circle = _least_squares(points[close])
     for _ in range(2):
-        close = np.abs(_distance_from(circle, points)) <= tolerance
-        if close.sum() < MIN_CLOSE_POINTS:
+        closer = np.abs(_distance_from(circle, points)) <= tolerance
+        if np.count_nonzero(closer) < MIN_CLOSE_POINTS or np.array_equal(closer, close):
             break
+        close = closer
         circle = _least_squares(points[close])
     return circle
 
@@ -148,14 +161,22 @@ def _least_squares(points: np.ndarray) -> Circle:
     # Taken from their mean, the points' squares keep their digits.
     origin = points.mean(axis=0)
     near = points - origin
-    system = np.concatenate([2 * near, np.ones((len(near), 1))], axis=1)
-    (x, y, rest), *_ = np.linalg.lstsq(system, (near**2).sum(axis=1), rcond=None)
-    radius = np.sqrt(rest + x**2 + y**2)
+    squares = (near**2).sum(axis=1)
+    # From the mean, the two equations of the centre do not depend on the radius.
+    (xx, xy), (_, yy) = (2 * near.T @ near).tolist()
+    along_x, along_y = (near.T @ squares).tolist()
+    # 0 where all points are in line.
+    determinant = xx * yy - xy**2
+    if determinant <= 1e-12 * (xx + yy) ** 2:
+        return Circle(float(origin[0]), float(origin[1]), math.inf)
+    x = (yy * along_x - xy * along_y) / determinant
+    y = (xx * along_y - xy * along_x) / determinant
+    radius = math.sqrt(squares.mean() + x**2 + y**2)
     return Circle(float(origin[0] + x), float(origin[1] + y), float(radius))
 
 
 def _distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
-    distance = np.hypot(points[:, 0] - circle.x, points[:, 1] - circle.y)
+    distance = np.sqrt((points[:, 0] - circle.x) ** 2 + (points[:, 1] - circle.y) ** 2)
     return np.asarray(distance - circle.radius)
 
 

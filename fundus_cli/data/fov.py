@@ -46,7 +46,7 @@ def find_fov(image: np.ndarray) -> np.ndarray:
     factor = _factor(image)
     picture = Image.fromarray(image)
     reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
-    level = ndimage.uniform_filter(reduced.max(axis=2).astype(np.float64), 3)
+    level = ndimage.uniform_filter(_brightest(reduced).astype(np.float64), 3)
 
     surround, noise = _darkest_corner(level)
     floor = surround + max(MIN_CONTRAST, 4 * noise)
@@ -102,6 +102,11 @@ def _factor(picture: np.ndarray) -> int:
     return math.ceil(int(max(picture.shape[:2])) / REDUCED_PX)
 
 
+def _brightest(image: np.ndarray) -> np.ndarray:
+    """(H, W) of (H, W, 3): the largest of the three, many times faster than max(axis=2)."""
+    return np.asarray(np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2]))
+
+
 def _darkest_corner(level: np.ndarray) -> tuple[float, float]:
     """Level and noise of the surround. A disc that leaves anything out leaves out a corner."""
     side = max(2, min(level.shape) // 40)
@@ -150,13 +155,15 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     height, width = image.shape[:2]
     reach = 2.0 * factor + 0.01 * circle.radius
     steps = np.arange(-reach, reach + 0.25, 0.5)
-    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    # Four to a pixel of the border are enough.
+    num_angles = min(720, math.ceil(8 * np.pi * circle.radius))
+    angles = np.linspace(0, 2 * np.pi, num_angles, endpoint=False)
     x = np.rint(circle.x + np.outer(np.cos(angles), circle.radius + steps)).astype(int)
     y = np.rint(circle.y + np.outer(np.sin(angles), circle.radius + steps)).astype(int)
     seen = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).all(axis=1)
     if not seen.any():
         return circle
-    profile = image[y[seen], x[seen]].max(axis=2).astype(np.float64)
+    profile = _brightest(image[y[seen], x[seen]]).astype(np.float64)
     retina = np.median(profile[:, : len(steps) // 4], axis=1)
     # Counting bright samples, instead of taking the first dark one, is steady under noise.
     bright = (profile >= (retina[:, None] + surround) / 2).sum(axis=1)
@@ -168,6 +175,8 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     points = np.stack([circle.x + radius * np.cos(angles), circle.y + radius * np.sin(angles)], 1)
     close = np.abs(radius - np.median(radius)) <= reach
     better = refined_circle(points, close, max(1.0, 0.004 * circle.radius))
+    if not math.isfinite(better.radius):
+        return circle
     return replace(circle, x=better.x, y=better.y, radius=better.radius)
 
 

@@ -13,6 +13,11 @@ VECTOR = 16
 """Float32 numbers in the widest vector; a multiple of them leaves none half empty."""
 
 
+def is_traced() -> bool:
+    """Whether the call makes a graph for other inputs: an export, a trace, a compilation."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d: the same parameters, buffers, running statistics and results up to rounding.
 
@@ -41,7 +46,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     def _side_by_side(self, input: Tensor) -> int:
         """g, how many pixels are read as one; 1 where PyTorch's own way is right."""
         # First, because an export or a compiler must not see the questions after it.
-        if not self.training or torch.compiler.is_compiling() or _is_traced():
+        if not self.training or torch.compiler.is_compiling() or is_traced():
             return 1
         if not (self.affine and self.track_running_stats and self.momentum is not None):
             return 1
@@ -140,7 +145,3 @@ def _affine(
         save_invstd=nothing.clone(),
     )
     return output
-
-
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None

@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_weights
 
-from fundus_cli.model.batch_norm import BatchNorm2d
+from fundus_cli.model.batch_norm import BatchNorm2d, is_traced
 
 
 class UNet(nn.Module):
@@ -33,17 +34,17 @@ class UNet(nn.Module):
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.multiple = 2**depth
         self.encoder = nn.ModuleList(
-            double_conv(narrow, wide)
+            DoubleConv(narrow, wide)
             for narrow, wide in zip([in_channels, *widths], widths[:-1], strict=False)
         )
         self.pool = nn.MaxPool2d(2)
-        self.bottleneck = double_conv(widths[-2] if depth else in_channels, widths[-1])
+        self.bottleneck = DoubleConv(widths[-2] if depth else in_channels, widths[-1])
         self.upsample = nn.ModuleList(
             nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
             for width in reversed(widths[:-1])
         )
         self.decoder = nn.ModuleList(
-            double_conv(2 * width, width) for width in reversed(widths[:-1])
+            DoubleConv(2 * width, width) for width in reversed(widths[:-1])
         )
         self.head = nn.Conv2d(base_channels, num_structures, kernel_size=1)
 
@@ -75,16 +76,42 @@ class UNet(nn.Module):
         return logits[..., :height, :width]
 
 
-def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+class DoubleConv(nn.Sequential):
     """Twice: 3x3 convolution, batch norm, ReLU; (N, C, H, W) keeps its H and W."""
-    layers: list[nn.Module] = []
-    for channels in (in_channels, out_channels):
-        layers += [
-            nn.Conv2d(channels, out_channels, kernel_size=3, padding=1),
-            BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            layers += [
+                nn.Conv2d(channels, out_channels, kernel_size=3, padding=1),
+                BatchNorm2d(out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, out_channels, H, W) of (N, in_channels, H, W).
+
+        Where a network only predicts and rounds to bfloat16 anyway, batch norm is multiplied into
+        the convolution before it, which saves a pass over the image. In float32 it is not, so that
+        an exported file and the checkpoint agree to the last digits.
+        """
+        if self.training or torch.is_grad_enabled() or not _rounds(image) or is_traced():
+            features: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
+            return features
+        for conv, norm in ((self[0], self[1]), (self[3], self[4])):
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            mean, variance = norm.running_mean, norm.running_var
+            assert mean is not None and variance is not None
+            weight, bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+            )
+            image = F.conv2d(image, weight, bias, padding=1).relu_()
+        return image
+
+
+def _rounds(image: Tensor) -> bool:
+    return torch.is_autocast_enabled(image.device.type)
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
@@ -94,7 +121,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     and needs no minimum size, where mirroring does. An image that fits is returned as it is.
     """
     # An exported graph must pad for every size, not only for that of the example it is made from.
-    for_every_size = torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+    for_every_size = is_traced()
     height, width = image.shape[-2:]
     below, right = -height % multiple, -width % multiple
     if below == 0 and right == 0 and not for_every_size:

@@ -28,7 +28,14 @@ from fundus_cli.runtime import autocast, choose_device, choose_precision
 from fundus_cli.training.averaging import WeightAverage
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
-from fundus_cli.training.validation import DEFAULT_THRESHOLD, histogram_of, mean_loss, validate
+from fundus_cli.training.validation import (
+    DEFAULT_THRESHOLD,
+    MAX_TEST_SHARE,
+    histogram_of,
+    mean_loss,
+    spread,
+    validate,
+)
 from fundus_cli.training.watch import PredictionWatch
 
 MAX_THRESHOLD_PHOTOGRAPHS = 64
@@ -119,7 +126,16 @@ class Trainer:
         self.threshold = self._fixed_threshold()
         self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
         self.total_steps = self.num_batches * config.epochs
+        self.test_samples = spread(
+            dataset.samples.get("test", []), MAX_TEST_SHARE * self._pixels_per_epoch()
+        )
         self._saved_at = time.monotonic()
+
+    def _pixels_per_epoch(self) -> int:
+        patch_px = self.config.data.patch_px
+        if patch_px is not None:
+            return len(self.sampler) * patch_px**2
+        return sum(sample.fov_mask.size for sample in self.dataset.samples["train"])
 
     @property
     def scored_model(self) -> nn.Module:
@@ -221,7 +237,7 @@ class Trainer:
         started = time.monotonic()
         self.watch.begin_epoch()
         watched = self.watch.watched(self.loss)
-        val, test = (self.dataset.samples.get(split, []) for split in ("val", "test"))
+        val, test = self.dataset.samples.get("val", []), self.test_samples
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,

@@ -1,7 +1,7 @@
 """What an epoch is told about photographs that it did not train on: losses, Dice, the threshold."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from fundus_cli.training.loss import Loss
 
 DEFAULT_THRESHOLD = 0.5
 """Where no photograph has a pixel of the structure, so that none is best."""
+
+MAX_TEST_SHARE = 0.25
+"""Pixels whose test loss an epoch may compute, per pixel that it trained on: more than a tenth of
+the epoch's time would go into a number on which nothing depends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,15 @@ def mean_loss(predictor: Predictor, loss: Loss, samples: Iterable[Sample]) -> fl
     """Mean over photographs of the loss at working resolution; NaN without any."""
     losses = [_value(loss, *predictor.logits(sample)) for sample in samples]
     return sum(losses) / len(losses) if losses else math.nan
+
+
+def spread(samples: Sequence[Sample], max_pixels: float) -> Sequence[Sample]:
+    """Every k-th photograph, with the least k for which they have `max_pixels` or fewer; or one."""
+    for every in range(1, len(samples)):
+        chosen = samples[::every]
+        if sum(sample.fov_mask.size for sample in chosen) <= max_pixels:
+            return chosen
+    return samples[:1]
 
 
 def _value(loss: Loss, logits: Tensor, batch: Batch) -> float:

@@ -158,3 +158,11 @@ def test_enlarged_keeps_its_place_on_a_picture_with_more_pixels() -> None:
     blocks = circle.enlarged(4).filled(160, 160).reshape(40, 4, 40, 4).mean(axis=(1, 3))
     assert np.count_nonzero((blocks >= 0.5) != circle.filled(40, 40)) <= 6
     assert blocks[26:].sum() == 0
+
+
+@pytest.mark.parametrize("height", [0.0, 1e-9])
+def test_points_in_line_give_no_circle(height: float) -> None:
+    x = np.linspace(0, 99, 100)
+    points = np.stack([x, 7 + height * (x % 2)], axis=1)
+    assert consensus_circle(points, tolerance=0.5) is None
+    assert refined_circle(np.stack([x, 2 * x], axis=1), x >= 0, 0.5).radius == np.inf

@@ -181,3 +181,32 @@ def test_starts_as_pytorch_initialises() -> None:
     weight = UNet(3, 1, 4, 1).encoder[0][0].weight
     torch.manual_seed(3)
     assert torch.equal(weight, torch.nn.Conv2d(3, 4, 3, padding=1).weight)
+
+
+def test_prediction_in_bfloat16_folds_batch_norm_and_is_as_near_to_float32() -> None:
+    net = small(2, structures=1, base=7).to(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, 40, 36).contiguous(memory_format=torch.channels_last)
+    calls = []
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = net(image).detach().float()
+        num_norms, calls = len(calls), calls.clear() or calls
+        with torch.inference_mode():
+            folded = net(image).float()
+    with torch.inference_mode():
+        assert (num_norms, len(calls)) == (10, 0)
+        exact = net(image)
+    assert len(calls) == 10
+    folded_error, plain_error = ((x - exact).square().mean().sqrt() for x in (folded, plain))
+    assert folded_error <= 1.5 * plain_error + 1e-4
+    assert not torch.equal(folded, exact)
+
+
+def test_training_in_bfloat16_does_not_fold() -> None:
+    net = small(1).train()
+    before = net.encoder[0][1].running_mean.clone()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        net(torch.rand(2, 3, 8, 8))
+    assert not torch.equal(net.encoder[0][1].running_mean, before)

@@ -209,3 +209,14 @@ def test_dataset_splits_are_disjoint_and_whole(root: Path) -> None:
     assert not ids["train"] & ids["val"]
     assert ids["test"] == {"p3"}
     assert len(dataset.manifest()["test"]) == 2
+
+
+def test_the_test_loss_of_an_epoch_is_that_of_few_enough_photographs(tmp_path: Path) -> None:
+    root = write_tiny_set(tmp_path / "set", train=2, test=5)
+    # 4 patches of 64 pixels allow as many pixels as one photograph of 64 has; 12 allow three.
+    for patches, expected in ((4, ["p2"]), (12, ["p2", "p4", "p6"]), (20, 5)):
+        own = trainer(
+            baseline(root, f"data.patches_per_epoch={patches}", "data.patch_px=64"), tmp_path
+        )
+        ids = [sample.id for sample in own.test_samples]
+        assert len(ids) == expected if isinstance(expected, int) else ids == expected
