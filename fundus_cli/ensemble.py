@@ -11,14 +11,12 @@ from torch import Tensor
 
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
-from fundus_cli.errors import DataError, list_names
 from fundus_cli.evaluation.evaluate import Evaluation
 from fundus_cli.evaluation.several import with_members
+from fundus_cli.inference.ensemble import shared_threshold
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.run.checkpoint import Checkpoint, Threshold
 from fundus_cli.scoring import protocol_of, samples_to_score, score_each, split_samples
-
-MEAN_OF_MEMBERS = "mean of members"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +83,6 @@ def _mean(logits: Sequence[Tensor], sample: Sample) -> Tensor:
     return sum(logits[1:], logits[0]) / len(logits)
 
 
-def check_structures(saved: Sequence[Checkpoint]) -> None:
-    """Raise DataError unless all checkpoints predict the same structures, in the same order."""
-    first = saved[0]
-    expected = first.config.data.structures
-    others = [one for one in saved if one.config.data.structures != expected]
-    if others:
-        found = list_names(f"{one.path} {one.config.data.structures}" for one in others)
-        raise DataError(
-            f"checkpoint: {first.path} predicts {expected}, but {found}; only networks for the "
-            "same structures can be averaged, score the others on their own"
-        )
-
-
 def member_names(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of different paths that tell them apart, without what all end in."""
     parts = [path.absolute().with_suffix("").parts for path in paths]
@@ -143,8 +128,7 @@ def score_members(
         for m in members
     ]
     if threshold is None:
-        mean = sum(member.threshold.value for member in members) / len(members)
-        threshold = Threshold(mean, MEAN_OF_MEMBERS)
+        threshold = shared_threshold([member.saved for member in members])
     tta = {member.predictor.tta for member in members}
     together = replace(
         own_protocols[0],

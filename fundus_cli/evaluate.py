@@ -8,10 +8,11 @@ from pathlib import Path
 from fundus_cli.compose import change_data
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
-from fundus_cli.ensemble import Ensemble, Member, check_structures, member_names, score_members
+from fundus_cli.ensemble import Ensemble, Member, member_names, score_members
 from fundus_cli.errors import ConfigError, list_names
 from fundus_cli.evaluation.evaluate import Evaluation
 from fundus_cli.evaluation.several import member_rows, member_table
+from fundus_cli.inference.ensemble import check_agreement
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
@@ -59,7 +60,7 @@ def evaluate(config: EvalConfig, data_overrides: Sequence[str], terminal: Termin
     """
     started = time.monotonic()
     saved = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
-    check_structures(saved)
+    check_agreement(saved, on=("structures",))
     prepared = [data_config(config, data_overrides, own.config.data) for own in saved]
     if config.data.name == AS_TRAINED:
         check_same_photographs(saved, prepared)

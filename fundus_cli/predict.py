@@ -268,7 +268,9 @@ def _predict_all(
             terminal.predicting(len(wanted))
             if isinstance(result, UnusableFile):
                 found = f" [{result.found}]" if result.found else ""
-                problems.add(result.kind, plain_name(str(result.path)) + found)
+                # The limit is a key of its own here, without a group.
+                kind = result.kind.replace("data.max_megapixels", "max_megapixels")
+                problems.add(kind, plain_name(str(result.path)) + found)
             else:
                 rows[job.name] = result
                 num_masks += 1

@@ -175,8 +175,8 @@ FILES = {
     masks.TOO_DARK: error(
         "mask-too-dark",
         "a mask's levels are so low that data.mask_threshold would empty it",
-        "a 0/1 mask needs no threshold",
-        "data.mask_threshold=null",
+        "0/1 and 0/1/2 are numbers of structures, not shades",
+        "data.mask_foreground says which levels count; a 0/1 mask needs neither",
     ),
     masks.UNKNOWN_FULL_SCALE: error(
         "mask-no-full-scale",

@@ -38,8 +38,9 @@ MIN_IS_WHITE = (
     " decides, or save it as PNG"
 )
 TOO_DARK = (
-    "mask's levels stay within 1/255 of full scale, of which data.mask_threshold is a share and"
-    " would empty the mask; leave it null for such files"
+    "mask's levels are as low as labels, and data.mask_threshold, a share of full scale, would"
+    " empty it; data.mask_foreground says which levels count, and where there is only one beside"
+    " black the threshold can be left null"
 )
 UNKNOWN_FULL_SCALE = (
     "mask holds numbers without a known full scale, of which data.mask_threshold is a share;"
@@ -48,6 +49,8 @@ UNKNOWN_FULL_SCALE = (
 FOV_NOT_TWO_VALUED = "field-of-view mask has grey levels or colours far from black and white"
 
 MAX_COLOURS = 256
+LABEL_SHARE = 15 / 255
+"""Levels 0 to 15 of 255 are rather the numbers of structures than shades of one."""
 FOV_EDGE_SHARE = 0.1
 """A JPEG's ringing along the border stays below this share; of a photograph, more is mid-grey."""
 
@@ -239,7 +242,8 @@ def _above(pixels: Grey | Image.Image, threshold: float) -> NDArray[np.bool_]:
     _, grey = _extreme_channels(pixels)
     if grey.full_scale is None:
         raise BadFile(UNKNOWN_FULL_SCALE, colours_found(grey))
-    if 0 < grey.levels.max() <= grey.full_scale / 255:
+    brightest = grey.levels.max()
+    if 0 < brightest <= min(LABEL_SHARE, threshold) * grey.full_scale:
         raise BadFile(TOO_DARK, colours_found(grey))
     return np.asarray(grey.levels > threshold * grey.full_scale)
 

@@ -1,9 +1,12 @@
 """Several checkpoints as one: what they must agree on, and the threshold they share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fundus_cli.errors import DataError
 from fundus_cli.run.checkpoint import Checkpoint, Threshold
+
+MEAN_OF_MEMBERS = "mean of members"
+"""Origin of a threshold that several checkpoints share; a key of protocol.ORIGIN."""
 
 AGREEMENTS: dict[str, Callable[[Checkpoint], object]] = {
     "structures": lambda saved: ", ".join(saved.config.data.structures),
@@ -13,8 +16,13 @@ AGREEMENTS: dict[str, Callable[[Checkpoint], object]] = {
 """What decides how a photograph is prepared and what comes out, so that members can be averaged."""
 
 
-def check_agreement(members: Sequence[Checkpoint]) -> None:
+def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGREEMENTS)) -> None:
     """Refuse checkpoints that cannot be averaged.
+
+    Args:
+        members: the checkpoints.
+        on: keys of AGREEMENTS; where each member is given photographs of its own preparation,
+            structures alone are enough.
 
     Raises:
         DataError: with every value on which a member differs from the first.
@@ -23,13 +31,13 @@ def check_agreement(members: Sequence[Checkpoint]) -> None:
     differences = [
         f"{name}={value(first)} in {first.path}, but {value(other)} in {other.path}"
         for other in others
-        for name, value in AGREEMENTS.items()
+        for name, value in ((name, AGREEMENTS[name]) for name in on)
         if value(other) != value(first)
     ]
     if differences:
         raise DataError(
-            "checkpoint: an ensemble's members must be made for the same photographs; "
-            + "; ".join(differences)
+            "checkpoint: an ensemble's members must be made for the same photographs and "
+            f"structures; {'; '.join(differences)}; use the others on their own"
         )
 
 
@@ -38,8 +46,7 @@ def shared_threshold(members: Sequence[Checkpoint]) -> Threshold:
     if len(members) == 1:
         return members[0].threshold
     values = [saved.threshold.value for saved in members]
-    origins = " ".join(sorted({saved.threshold.origin for saved in members}))
-    return Threshold(sum(values) / len(values), f"mean of {len(members)} members ({origins})")
+    return Threshold(sum(values) / len(values), MEAN_OF_MEMBERS)
 
 
 def shared_tta(members: Sequence[Checkpoint], wanted: bool | None) -> bool:

@@ -16,7 +16,7 @@ from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run.files import write_whole
 
 FORMAT = 2
-"""Raised when an older reader could not understand a newer file."""
+"""Of the file; docs/checkpoints.md says which changes raise it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,10 +324,16 @@ def test_the_brightest_channel_counts_for_the_threshold(file) -> None:
 
 
 def test_a_threshold_never_empties_a_mask_in_silence(file) -> None:
-    """Values 0/1 are far below half of 255, and 0/255 below half of 65535."""
+    """Values 0/1/2 are far below half of 255, and 0/255 below half of 65535."""
     how = rule(threshold=0.5)
     for name in ("L 0/1", "gif 0/1", "16-bit 0/1", "16-bit 0/255", "almost black"):
         assert refusal(file(SPELLINGS[name]), how).kind == masks.TOO_DARK
+    labels = refusal(file(encoded(THREE, "PNG")), how)
+    assert (labels.kind, labels.found) == (masks.TOO_DARK, "3 grey levels 0 1 2")
+    lowest = rule(threshold=1.5 / 255)
+    np.testing.assert_array_equal(read_mask(file(encoded(THREE, "PNG")), lowest, 1), THREE == 2)
+    faint = file(encoded(np.array([[0, 16, 40]], np.uint8), "PNG"))
+    assert not read_mask(faint, how, 1).any()
     for name in ("32-bit 0/1 tiff", "float 0/255"):
         assert refusal(file(SPELLINGS[name]), how).kind == masks.UNKNOWN_FULL_SCALE
     for name in ("1-bit png", "float 0/1", "16-bit 0/65535", "L 0/255", "pgm of 1"):

@@ -12,7 +12,7 @@ from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import DataConfig, TrainConfig
 from fundus_cli.data import reading
 from fundus_cli.data.reading import read_samples
-from fundus_cli.data.samples import Sample, read_sample
+from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.templates import SampleFiles
 from fundus_cli.errors import MachineError
 
@@ -57,7 +57,7 @@ def test_a_read_that_never_returns_is_named_in_time(
     def stuck(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         if files.id == "p2":
             for_ever.wait()
-        return read_sample(files, config, root)
+        raise UnusableFile(files.image, "not read at all, however slow the machine")
 
     monkeypatch.setattr(reading, "read_sample", stuck)
     files, config, root = wanted

@@ -8,7 +8,13 @@ import pytest
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.errors import DataError
-from fundus_cli.inference.ensemble import check_agreement, shared_threshold, shared_tta
+from fundus_cli.evaluation.protocol import ORIGIN
+from fundus_cli.inference.ensemble import (
+    MEAN_OF_MEMBERS,
+    check_agreement,
+    shared_threshold,
+    shared_tta,
+)
 from fundus_cli.run.checkpoint import Checkpoint, Progress, Threshold
 
 
@@ -34,6 +40,7 @@ def test_every_difference_is_named_with_both_values() -> None:
     other = saved("b.pt", "data.fov_diameter_px=300", "data.normalisation=unit")
     with pytest.raises(DataError) as caught:
         check_agreement([saved("a.pt"), other])
+    check_agreement([saved("a.pt"), other], on=("structures",))
     text = str(caught.value)
     assert "data.fov_diameter_px=None in a.pt, but 300 in b.pt" in text
     assert "data.normalisation=fov in a.pt, but unit in b.pt" in text
@@ -57,7 +64,8 @@ def test_the_threshold_is_the_members_mean() -> None:
     assert shared_threshold([one]) == Threshold(0.3, "val")
     shared = shared_threshold([one, other])
     assert shared.value == pytest.approx(0.4)
-    assert shared.origin == "mean of 2 members (train val)"
+    assert shared.origin == MEAN_OF_MEMBERS
+    assert MEAN_OF_MEMBERS in ORIGIN
 
 
 def test_mirrors_are_as_in_training_unless_members_differ() -> None:

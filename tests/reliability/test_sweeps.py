@@ -133,7 +133,7 @@ def test_two_sweeps_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Pat
 @pytest.mark.slow
 def test_a_killed_sweep_leaves_no_orphan(tmp_path: Path, shared_tiny_set: Path) -> None:
     with started(tmp_path, *sweep(shared_tiny_set, "epochs=400", "seed=1,2")) as process:
-        wait_until((tmp_path / "sweep" / "0" / "last.pt").exists, process)
+        wait_until((tmp_path / "sweep" / "0" / "last.pt").exists, process, seconds=240)
         (job,) = descendants(process.pid)
         process.kill()
         process.wait(timeout=10)
