@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import small, write_tiny_set
+from omegaconf import DictConfig
 from PIL import Image
 
 from fundus_cli import cli
 from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import EvalConfig
+from fundus_cli.config import EvalConfig, Normalisation, TrainConfig
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.ensemble import member_names
 from fundus_cli.errors import ConfigError
-from fundus_cli.evaluate import checkpoint_paths
+from fundus_cli.evaluate import checkpoint_paths, data_config
 from fundus_cli.run import checkpoint
 from fundus_cli.scoring import predictor_of
 
@@ -314,3 +315,18 @@ def test_scores_are_counted_at_the_photographs_own_size(place: Path) -> None:
         # Every vessel pixel of the file, none of a mask that was scaled to 40 pixels and back.
         assert int(row["tp"]) + int(row["fn"]) == np.count_nonzero(native)
         assert counted > 40 * 40
+
+
+def test_another_set_keeps_its_cameras_angle_and_takes_the_networks_resolution() -> None:
+    def composed(kind: str, *lines: str) -> DictConfig:
+        return compose_dict(Command(config_name=kind, overrides=lines))[0]
+
+    stored = to_typed(
+        composed("train", "data=hrf", "data.fov_diameter_px=900", "data.normalisation=local"),
+        TrainConfig,
+    ).data
+    assert (stored.fov_angle_deg, stored.working_diameter_px) == (45, 900)
+    other = to_typed(composed("eval", "checkpoint=any", "data=chasedb1"), EvalConfig)
+    data = data_config(other, [], stored)
+    assert (data.fov_angle_deg, data.working_diameter_px) == (30, 600)
+    assert data.normalisation is Normalisation.local

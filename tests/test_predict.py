@@ -327,6 +327,33 @@ def test_an_ensemble_is_the_mean_of_its_members_logits(folder: Path) -> None:
         call(folder, listed, quoted("output", str(folder / "m3")))
 
 
+def test_the_cameras_angle_sets_the_scale(folder: Path) -> None:
+    """A camera of 30 degrees at 90 px for 45 is worked on as one of 45 at 60 px."""
+
+    def drawn(name: str, *lines: str) -> list[bytes]:
+        call(folder, quoted("checkpoint", str(folder / name)), "overwrite=true", *lines)
+        return [(folder / "masks" / mask).read_bytes() for mask in masks(folder)]
+
+    random_checkpoint(folder / "60.pt", "data.fov_diameter_px=60")
+    random_checkpoint(folder / "90.pt", "data.fov_diameter_px=90")
+    wanted = drawn("60.pt")
+    assert drawn("90.pt") != wanted
+    assert drawn("90.pt", "fov_angle_deg=30") == wanted
+    with pytest.raises(RunFolderError, match="another fov_angle_deg"):
+        call(folder, quoted("checkpoint", str(folder / "90.pt")))
+    with pytest.raises(ConfigError, match="fov_angle_deg=3"):
+        call(folder, "fov_angle_deg=3")
+
+
+def test_members_of_two_cameras_ask_for_the_angle(folder: Path) -> None:
+    for name, angle in (("a.pt", 30), ("b.pt", 45)):
+        random_checkpoint(folder / name, "data.fov_diameter_px=60", f"data.fov_angle_deg={angle}")
+    listed = f'checkpoint=["{folder / "a.pt"}","{folder / "b.pt"}"]'
+    with pytest.raises(ConfigError, match="cameras of 30 and 45 degrees"):
+        call(folder, listed)
+    assert len(call(folder, listed, "fov_angle_deg=45")) == 3
+
+
 def test_mirrors_are_averaged(folder: Path) -> None:
     call(folder, "probability=true", "tta=true")
     shutil.move(folder / "masks", folder / "straight")
