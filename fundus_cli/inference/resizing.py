@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+SHARPNESS = -0.75
+"""Slope of Keys' cubic (1981) at one pixel, as F.interpolate has it."""
+
 
 def resized(logits: Tensor, hw: Sequence[int]) -> Tensor:
-    """(N, S, H, W) to (N, S, *hw), bilinear as F.interpolate is without align_corners.
+    """(N, S, H, W) to (N, S, *hw), bicubic as F.interpolate is without align_corners.
 
-    Written out because each program's own operator rounds the places between pixels in its own
-    way: on a photograph of 3504 pixels torch's differs by 3e-4 of a logit from onnxruntime's, which
-    is more than an exported file may.
+    Bicubic, because outlines of vessels that were bilinear between pixels are a little blunt: at a
+    quarter of HRF's size it is worth .002 of Dice. Written out because each program's own operator
+    rounds the places between pixels in its own way: on a photograph of 3504 pixels torch's differs
+    by 3e-4 of a logit from onnxruntime's, which is more than an exported file may.
     """
     return _along(_along(logits, 2, hw[0]), 3, hw[1])
 
@@ -19,9 +23,18 @@ def resized(logits: Tensor, hw: Sequence[int]) -> Tensor:
 def _along(logits: Tensor, dim: int, length: int) -> Tensor:
     before = logits.shape[dim]
     steps = torch.arange(length, dtype=torch.float32, device=logits.device) + 0.5
-    place = (steps * (before / length) - 0.5).clamp(min=0)
-    low = place.floor().long().clamp(max=before - 1)
-    high = (low + 1).clamp(max=before - 1)
-    share = (place - low).reshape(-1, *[1] * (3 - dim))
-    below, above = logits.index_select(dim, low), logits.index_select(dim, high)
-    return below * (1 - share) + above * share
+    place = steps * (before / length) - 0.5
+    low = place.floor()
+    result = torch.zeros((), device=logits.device)
+    for tap in range(-1, 3):
+        pixels = (low.long() + tap).clamp(min=0, max=before - 1)
+        weight = _cubic((place - low - tap).abs()).reshape(-1, *[1] * (3 - dim))
+        result = result + logits.index_select(dim, pixels) * weight
+    return result
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Weight of a pixel at a distance of 0 to 2 pixels."""
+    near = ((SHARPNESS + 2) * distance - (SHARPNESS + 3)) * distance * distance + 1
+    far = ((distance - 5) * distance + 8) * distance - 4
+    return torch.where(distance <= 1, near, far * SHARPNESS)
