@@ -54,8 +54,9 @@ ALLOWED = {
         "scoring",
         "terminal",
     },
+    "prediction": {"config", "data", "inference", "report"},
     "predict": {
-        *("", "errors", "config", "runtime", "data", "run", "inference", "report", "scoring"),
+        *("", "errors", "config", "runtime", "data", "run", "inference", "prediction", "scoring"),
         "terminal",
     },
     "export": {"", "errors", "config", "data", "run", "runtime", "inference", "scoring"},
