@@ -31,8 +31,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fundus_cli.compose import Command, compose_dict, quoted, to_typed
+from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import PredictConfig, TrainConfig
+from fundus_cli.overrides import quoted
 from fundus_cli.predict import predict
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold

@@ -10,18 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli import __version__
-from fundus_cli.compose import (
-    Command,
-    check_overrides,
-    choices_of,
-    compose_dict,
-    expand_sweep,
-    parse_overrides,
-    to_typed,
-)
+from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.errors import ConfigError, SweepError
 from fundus_cli.help_page import help_page
+from fundus_cli.overrides import check_overrides, choices_of, expand_sweep, parse_overrides
 from fundus_cli.programs import PROGRAMS, Arguments, Program
 from fundus_cli.run.signals import StopRequest
 

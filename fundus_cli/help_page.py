@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from fundus_cli import __version__
-from fundus_cli.compose import CONFIG_MODULE, choices
+from fundus_cli.overrides import CONFIG_MODULE, choices
 
 INTRO = {
     "train": """\

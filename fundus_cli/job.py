@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from fundus_cli.compose import quoted
+from fundus_cli.overrides import quoted
 from fundus_cli.report.run_files import JOB_FILE
 from fundus_cli.run.files import write_json
 from fundus_cli.run.folder import read_summary

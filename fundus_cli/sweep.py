@@ -17,9 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fundus_cli.compose import CONFIG_MODULE, Command, compose_dict, quoted
+from fundus_cli.compose import Command, compose_dict
 from fundus_cli.errors import ConfigError
 from fundus_cli.job import run_job
+from fundus_cli.overrides import CONFIG_MODULE, quoted
 from fundus_cli.report.leaderboard import read_jobs
 from fundus_cli.report.leaderboard_text import leaderboard_table
 from fundus_cli.report.run_files import JOB_FILE

@@ -4,22 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from fundus_cli.compose import (
-    GROUPS,
-    Command,
-    all_keys,
-    change_data,
-    check_overrides,
-    choices,
-    compose_dict,
-    expand_sweep,
-    from_plain,
-    parse_overrides,
-    quoted,
-    to_typed,
-)
+from fundus_cli.compose import Command, change_data, compose_dict, from_plain, to_typed
 from fundus_cli.config import DataConfig, EvalConfig, OptimizerName, TrainConfig, to_plain
 from fundus_cli.errors import ConfigError
+from fundus_cli.overrides import (
+    GROUPS,
+    all_keys,
+    check_overrides,
+    choices,
+    expand_sweep,
+    parse_overrides,
+    quoted,
+)
 from fundus_cli.programs import PROGRAMS
 from fundus_cli.sweep import PLUGINS
 

@@ -18,12 +18,13 @@ from checkpoints import random_checkpoint, read_pixels
 from conftest import ONE_THREAD, RunCommand, tiny_photograph, write_tiny_set
 from PIL import Image
 
-from fundus_cli.compose import Command, compose_dict, quoted, to_typed
+from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import Device, PredictConfig
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.masks import PLAIN, read_mask
 from fundus_cli.errors import ConfigError, DataError, Interrupted, RunFolderError
 from fundus_cli.evaluation.counts import Counts, count
+from fundus_cli.overrides import quoted
 from fundus_cli.predict import predict
 from fundus_cli.run import checkpoint
 from fundus_cli.run.signals import StopRequest

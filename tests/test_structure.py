@@ -14,16 +14,17 @@ ALLOWED = {
     "errors": set(),
     "randomness": set(),
     "config": {"errors", "config"},
-    "compose": {"errors", "config"},
+    "overrides": {"errors"},
+    "compose": {"errors", "config", "overrides"},
     "runtime": {"errors", "config"},
     "terminal": set(),
-    "help_page": {"", "compose"},
+    "help_page": {"", "overrides"},
     "data": {"errors", "config", "randomness", "data"},
     "model": {"model"},
     "run": {"", "errors", "config", "compose", "run"},
     "evaluation": {"randomness", "data", "evaluation"},
     "inference": {"errors", "config", "runtime", "data", "run", "inference"},
-    "report": {"", "errors", "config", "compose", "evaluation", "run", "report"},
+    "report": {"", "errors", "config", "compose", "overrides", "evaluation", "run", "report"},
     "tracking": {"errors", "config", "data", "inference", "report"},
     "reporting": {"errors", "config", "run", "report", "terminal"},
     "training": {
@@ -39,7 +40,7 @@ ALLOWED = {
         *("terminal", "tracking"),
     },
     "ensemble": {"errors", "data", "run", "inference", "evaluation", "scoring"},
-    "check": {"errors", "config", "compose", "data", "run", "check", "terminal"},
+    "check": {"errors", "config", "overrides", "data", "run", "check", "terminal"},
     "evaluate": {
         "config",
         "errors",
@@ -54,13 +55,14 @@ ALLOWED = {
         "scoring",
         "terminal",
     },
+    "prediction": {"config", "data", "inference", "report"},
     "predict": {
-        *("", "errors", "config", "runtime", "data", "run", "inference", "report", "scoring"),
+        *("", "errors", "config", "runtime", "data", "run", "inference", "prediction", "scoring"),
         "terminal",
     },
     "export": {"", "errors", "config", "data", "run", "runtime", "inference", "scoring"},
-    "sweep": {"errors", "compose", "report", "run", "job"},
-    "job": {"compose", "report", "run"},
+    "sweep": {"errors", "compose", "overrides", "report", "run", "job"},
+    "job": {"overrides", "report", "run"},
     "programs": {
         "check",
         "export",
@@ -74,7 +76,9 @@ ALLOWED = {
         "reporting",
         "tracking",
     },
-    "command": {"", "errors", "config", "compose", "help_page", "programs", "run", "sweep"},
+    "command": {
+        *("", "errors", "config", "compose", "overrides", "help_page", "programs", "run", "sweep"),
+    },
     "cli": {"errors", "run", "command"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -109,7 +113,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
 def test_hydra_and_omegaconf_stay_at_the_door(path: Path) -> None:
-    if path.relative_to(PACKAGE).as_posix() in ("compose.py", "sweep.py", "command.py"):
+    if path.relative_to(PACKAGE).as_posix() in (
+        *("compose.py", "overrides.py", "sweep.py", "command.py"),
+    ):
         return
     names = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name

@@ -12,8 +12,8 @@ from fundus_cli.check.findings import Group, below, counts, grouped, printable, 
 from fundus_cli.check.photograph import Inspected
 from fundus_cli.check.repair import Repair
 from fundus_cli.check.survey import Survey
-from fundus_cli.compose import quoted
 from fundus_cli.data.dataset import SPLITS
+from fundus_cli.overrides import quoted
 
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./+-]+")
 """What needs no quotes on the command line."""

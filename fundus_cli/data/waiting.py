@@ -21,6 +21,9 @@ from fundus_cli.errors import MachineError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+LEAVE_S = 1.0
+"""Short, because whoever presses Ctrl-C waits for it, too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -50,8 +53,8 @@ class Patience:
 class Crew:
     """A few threads that take up what they are given in its order; a context manager.
 
-    Leaving it drops what is not begun and waits for what is, except after MachineError of
-    `result`: then threads that hang are left behind.
+    Leaving it drops what is not begun and gives what is LEAVE_S to finish, so that a file which is
+    being copied is copied; threads that hang are left behind.
     """
 
     def __init__(self, num_threads: int, patience: Patience) -> None:
@@ -59,7 +62,6 @@ class Crew:
         self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._waiting = queue.SimpleQueue()
         self._given: list[Future[Any]] = []
-        self._is_stuck = False
         self._num_threads = num_threads
         for _ in range(num_threads):
             threading.Thread(target=self._work, daemon=True).start()
@@ -80,7 +82,6 @@ class Crew:
         """
         finished, _ = wait([future], self._patience.limit_s)
         if not finished:
-            self._is_stuck = True
             raise self._patience.over(what)
         return future.result()
 
@@ -108,8 +109,7 @@ class Crew:
         begun = [future for future in self._given if not future.cancel()]
         for _ in range(self._num_threads):
             self._waiting.put(None)
-        if not self._is_stuck:
-            wait(begun, self._patience.limit_s)
+        wait(begun, LEAVE_S)
 
 
 def in_time(work: Callable[[], Result], patience: Patience, what: str) -> Result:

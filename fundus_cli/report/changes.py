@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fundus_cli.compose import Command, choices, compose_dict, to_typed
+from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.errors import FundusError
+from fundus_cli.overrides import choices
 from fundus_cli.report.run_files import Run, leaves
 
 NAMED_GROUPS = ("data", "model", "loss", "optimizer", "scheduler")

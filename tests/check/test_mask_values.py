@@ -9,11 +9,12 @@ from conftest import tiny_photograph
 from PIL import Image
 
 from fundus_cli.check.mask_values import diagnose
-from fundus_cli.compose import Command, check_overrides, compose_dict, parse_overrides, to_typed
+from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, read_mask
 from fundus_cli.data.samples import mask_rule
+from fundus_cli.overrides import check_overrides, parse_overrides
 
 _, VESSEL = tiny_photograph(1, 128)
 MASK = VESSEL.astype(np.uint8)

@@ -63,6 +63,16 @@ def test_what_is_returned_or_raised_reaches_the_caller() -> None:
         in_time(partial(time.sleep, 1), SHORT, "counting")
 
 
+def test_leaving_does_not_wait_for_what_hangs() -> None:
+    for_ever = threading.Event()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Crew(1, LONG) as crew:
+        crew.give(for_ever.wait)
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < 10
+    for_ever.set()
+
+
 def test_leaving_finishes_what_is_begun_and_drops_the_rest() -> None:
     begun, may_go_on, finished = threading.Event(), threading.Event(), []
 

@@ -6,6 +6,7 @@ the command does. One start takes a tenth of a second instead of several.
 
 import contextlib
 import faulthandler
+import importlib
 import itertools
 import json
 import os
@@ -23,14 +24,19 @@ import matplotlib
 import torch
 from reliability.kit import SITECUSTOMIZE, listen_to_signals
 
-import fundus_cli.train
 from fundus_cli.cli import main
 
-# Imported here so that no child has to; drawing needs no display.
+# Imported here so that no child has to: torch imports its compiler with the first optimizer, the
+# page's parts come with the page. Drawing needs no display.
 matplotlib.use("Agg")
-import matplotlib.pyplot
-
-assert fundus_cli.train
+for _name in (
+    "torch._dynamo",
+    "matplotlib.pyplot",
+    "fundus_cli.command",
+    "fundus_cli.train",
+    "fundus_cli.report.run_page",
+):
+    importlib.import_module(_name)
 
 
 class Forked:
