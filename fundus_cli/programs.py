@@ -17,6 +17,7 @@ from fundus_cli.config import (
     ReportConfig,
     TrainConfig,
 )
+from fundus_cli.memory import keep_freed_memory
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -55,6 +56,7 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
 
     check_unused(config)
     check_writable(config.output)
+    keep_freed_memory()
     with Terminal() as terminal:
         if finished(config):
             terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
@@ -75,6 +77,7 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
 
 def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> None:
     check_writable(config.output)
+    keep_freed_memory()
     from fundus_cli.evaluate import evaluate
     from fundus_cli.terminal import Terminal
 
@@ -84,6 +87,7 @@ def _run_eval(config: EvalConfig, arguments: Arguments, stop: StopRequest) -> No
 
 def _run_predict(config: PredictConfig, arguments: Arguments, stop: StopRequest) -> None:
     check_writable(config.output)
+    keep_freed_memory()
     from fundus_cli.predict import predict
     from fundus_cli.terminal import Terminal
 

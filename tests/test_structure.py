@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fundus_cli"
 
-LEAVES = {"errors", "randomness", "", "runtime"}
+LEAVES = {"errors", "randomness", "", "runtime", "memory"}
 ALLOWED = {
     "errors": set(),
     "randomness": set(),
@@ -17,6 +17,7 @@ ALLOWED = {
     "overrides": {"errors"},
     "compose": {"errors", "config", "overrides"},
     "runtime": {"errors", "config"},
+    "memory": set(),
     "terminal": set(),
     "help_page": {"", "overrides"},
     "data": {"errors", "config", "randomness", "data"},
@@ -64,6 +65,7 @@ ALLOWED = {
     "sweep": {"errors", "compose", "overrides", "report", "run", "job"},
     "job": {"overrides", "report", "run"},
     "programs": {
+        "memory",
         "check",
         "export",
         "predict",

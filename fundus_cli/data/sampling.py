@@ -94,8 +94,9 @@ class TrainingSampler:
                 ]
             )
         draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
-        planes = torch.from_numpy(windows).to(self.device).float().div_(255)
-        planes = augment.apply_geometry(draws, planes, hw)
+        planes = torch.from_numpy(windows).to(self.device).float()
+        # Divided only now: a patch has a fraction of its window's pixels.
+        planes = augment.apply_geometry(draws, planes, hw) / 255
         image = apply_appearance(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:
