@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ def seconds_until(command: list[str], pattern: str) -> float:
     process, terminal = pty.fork()
     if process == 0:
         os.execv(command[0], command)
+    # Without a width a progress bar draws nothing.
+    termios.tcsetwinsize(terminal, (24, 120))
     seen = ""
     with contextlib.suppress(OSError):
         while not re.search(pattern, seen):

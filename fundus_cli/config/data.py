@@ -134,8 +134,11 @@ class DataConfig:
     timeout_s: float = 300.0
     """Seconds that listing the folder, or reading one photograph and its masks, may take before the
     command gives up."""
+    cache_gb: float = 4.0
+    """Decoded photographs held in memory, in gigabytes; those beyond it lie in a temporary file."""
 
     def __post_init__(self) -> None:
+        require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
         require(self.timeout_s > 0, "data.timeout_s", self.timeout_s, "above 0")
         require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
         require(self.folds is None or self.folds >= 2, "data.folds", self.folds, "null or 2 and up")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus_cli.config import DataConfig
+from fundus_cli.data.cache import SampleStore
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.images import read_photograph
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
@@ -32,20 +33,21 @@ def read_samples(
 ) -> list[Sample | UnusableFile]:
     """Decode and check every photograph, in the order of `files`.
 
-    A thread per core: Pillow frees the interpreter while it decodes. They are threads that the
-    program does not wait for when it ends, because a read from a network drive that has gone away
-    may never return.
+    Those beyond data.cache_gb lie in a temporary file. A thread per core: Pillow frees the
+    interpreter while it decodes. They are threads that the program does not wait for when it ends,
+    because a read from a network drive that has gone away may never return.
 
     Raises:
-        MachineError: a photograph took longer than data.timeout_s.
+        MachineError: a photograph took longer than data.timeout_s, or the disk is full.
     """
     results: dict[int, Sample | UnusableFile] = {}
     reader = _Reader(files, config, root)
+    store = SampleStore(config.cache_gb * 1e9)
     try:
         for number, result in reader.results():
             if isinstance(result, BaseException) and not isinstance(result, UnusableFile):
                 raise result
-            results[number] = result
+            results[number] = store.kept(result) if isinstance(result, Sample) else result
             progress(len(files))
     finally:
         reader.stopped.set()

@@ -10,6 +10,7 @@ from torch import Tensor
 from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
 from fundus_cli.data import augment
 from fundus_cli.data.appearance import apply_appearance
+from fundus_cli.data.cache import SampleStore
 from fundus_cli.data.normalisation import from_share, local_as_bytes, normalise, prepared_image
 from fundus_cli.data.samples import Sample
 from fundus_cli.randomness import Purpose, generator
@@ -54,8 +55,10 @@ class TrainingSampler:
         self.seed = seed
         self.device = device
         # Normalising a patch by itself would take its borders for the photograph's.
-        local = data.normalisation is Normalisation.local
-        self._images = {s.id: local_as_bytes(s) if local else s.image for s in samples}
+        self._images = {s.id: s.image for s in samples}
+        if data.normalisation is Normalisation.local:
+            store = SampleStore(data.cache_gb * 1e9)
+            self._images = {s.id: store.kept_array(local_as_bytes(s)) for s in samples}
         if data.patch_px is None:
             self.length = len(samples)
         elif data.patches_per_image is None:

@@ -29,10 +29,14 @@ MAY_CHANGE = (
     "data.root",
     "data.allow_change",
     "data.timeout_s",
+    "data.cache_gb",
 )
 """Keys that a resumed run may be given anew; they take effect from the next step on."""
 
-UNTOLD = ("output", "resume", "overwrite", "data.root", "data.allow_change", "data.timeout_s")
+UNTOLD = (
+    *("output", "resume", "overwrite"),
+    *("data.root", "data.allow_change", "data.timeout_s", "data.cache_gb"),
+)
 """Keys whose change is no news to the person who typed it."""
 
 
