@@ -3,8 +3,10 @@
     python benchmarks/train_step.py [--base-channels 64] [--size 256] [--batch 4] [--repeats 5]
 
 The textbook's: float32, contiguous, BCELoss on the sigmoid, plain Adam. Ours: what the loop does on
-this machine (channels_last, fused Adam, bfloat16 where the processor has it). Prints the median
-seconds, images per second, the ratio, the peak memory of each in a process of its own, and JSON.
+this machine (channels_last, own batch norm, fused Adam, bfloat16 where the processor has it, freed
+memory kept). Each lives in a process of its own, because how memory is kept is a setting of a
+process; they take turns, step by step. Prints the median seconds, images per second, the ratio, the
+peak memory of each, and JSON.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import torch
 from torch import nn
 
 from fundus_cli.config import LossConfig, LossName, OptimizerConfig, OptimizerName, Precision
+from fundus_cli.memory import keep_freed_memory
 from fundus_cli.model.unet import UNet
 from fundus_cli.runtime import autocast, choose_precision
 from fundus_cli.training.loop import gradient_norm
@@ -27,6 +30,8 @@ from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
+WARM_UP = 5
+"""Steps of each kind that are not counted: the heap of a new process is still growing."""
 
 
 def plain(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callable[[], float]:
@@ -79,11 +84,37 @@ def build(kind: str, options: argparse.Namespace) -> Callable[[], float]:
     return KINDS[kind](model, image, target)
 
 
-def peak_megabytes(kind: str, options: argparse.Namespace) -> float:
-    """Peak memory of two steps in a process of its own."""
-    arguments = [f"--base-channels={options.base_channels}", f"--size={options.size}"]
-    command = [sys.executable, __file__, *arguments, f"--batch={options.batch}", f"--memory={kind}"]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def serve(kind: str, options: argparse.Namespace) -> None:
+    """Take a step for every line that comes in; answer with seconds, loss and megabytes."""
+    if kind == "ours":
+        keep_freed_memory()
+    step = build(kind, options)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        loss = step()
+        seconds = time.perf_counter() - started
+        print(seconds, loss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+class Stepper:
+    """A process that takes one kind of step when asked to."""
+
+    def __init__(self, kind: str) -> None:
+        command = [sys.executable, *sys.argv, f"--serve={kind}"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def step(self) -> tuple[float, float, float]:
+        """Seconds, loss and the process's peak memory in megabytes."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        seconds, loss, megabytes = map(float, self.process.stdout.readline().split())
+        return seconds, loss, megabytes
+
+    def end(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
 
 
 def main() -> None:
@@ -93,21 +124,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.memory:
-        step = build(options.memory, options)
-        step(), step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if options.serve:
+        serve(options.serve, options)
         return
-    steps = {kind: build(kind, options) for kind in KINDS}
-    losses = {kind: step() for kind, step in steps.items()}
+    steppers = {kind: Stepper(kind) for kind in KINDS}
+    losses = {kind: stepper.step()[1] for kind, stepper in steppers.items()}
+    for _ in range(WARM_UP):
+        for stepper in steppers.values():
+            stepper.step()
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    peak_mb: dict[str, float] = {}
     for _ in range(options.repeats):
-        for kind, step in steps.items():
-            started = time.perf_counter()
-            step()
-            seconds[kind].append(time.perf_counter() - started)
+        for kind, stepper in steppers.items():
+            taken, _, peak_mb[kind] = stepper.step()
+            seconds[kind].append(taken)
+    for stepper in steppers.values():
+        stepper.end()
     median = {kind: statistics.median(times) for kind, times in seconds.items()}
     ratios = [p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True)]
     result = {
@@ -119,7 +153,7 @@ def main() -> None:
         "seconds": median,
         "images_per_s": {kind: options.batch / s for kind, s in median.items()},
         "first_loss": losses,
-        "peak_mb": {kind: peak_megabytes(kind, options) for kind in KINDS},
+        "peak_mb": peak_mb,
         "ratio": {
             "median": statistics.median(ratios),
             "lowest": min(ratios),
@@ -129,7 +163,7 @@ def main() -> None:
     for kind in KINDS:
         print(
             f"{kind:6} {median[kind]:8.3f} s/step {options.batch / median[kind]:8.2f} images/s "
-            f"{result['peak_mb'][kind]:8.0f} MB  first loss {losses[kind]:.6f}"  # type: ignore[index]
+            f"{peak_mb[kind]:8.0f} MB  first loss {losses[kind]:.6f}"
         )
     ratio = statistics.median(ratios)
     print(f"ratio  {ratio:8.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
