@@ -188,11 +188,12 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("raw", "preprocessed", "results"):
             os.environ[f"nnUNet_{name}"] = str(Path(folder) / name)
-        os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 (its own spelling)
+        os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112 (its own spelling)
         _write_for_nnunet(Path(folder) / "raw" / "Dataset001_vessels", options)
         from nnunetv2.experiment_planning import plan_and_preprocess_api as api
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+        num_threads = torch.get_num_threads()
         api.extract_fingerprints([1], num_processes=1)
         api.plan_experiments([1])
         api.preprocess([1], configurations=["2d"], num_processes=[1])
@@ -201,6 +202,9 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
         plans["configurations"]["2d"]["batch_size"] = options.batch
         plans["configurations"]["2d"]["patch_size"] = [options.size, options.size]
         information = json.loads((base / "dataset.json").read_text())
+        # Its planner wants a process and changes the threads; its trainer augments in this process.
+        os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
+        torch.set_num_threads(num_threads)
         trainer = nnUNetTrainer(plans, "2d", "all", information, torch.device("cpu"))
         trainer.initialize()
         trainer.on_train_start()
