@@ -71,9 +71,11 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
     from fundus_cli.compose import Command, compose_dict, to_typed
     from fundus_cli.config import TrainConfig
     from fundus_cli.data.dataset import load_dataset
+    from fundus_cli.memory import keep_freed_memory
     from fundus_cli.run.signals import StopRequest
     from fundus_cli.training.loop import Console, Trainer
 
+    keep_freed_memory()
     given = (
         *("data=chasedb1", f"data.root={options.photographs}", f"data.patch_px={options.size}"),
         *(f"data.patches_per_epoch={options.images}", f"batch_size={options.batch}", *more),
