@@ -193,7 +193,7 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
         os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112 (its own spelling)
         _write_for_nnunet(Path(folder) / "raw" / "Dataset001_vessels", options)
         from nnunetv2.experiment_planning import plan_and_preprocess_api as api
-        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+        from nnunetv2.run.run_training import get_trainer_from_args
 
         num_threads = torch.get_num_threads()
         api.extract_fingerprints([1], num_processes=1)
@@ -203,11 +203,11 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
         plans = json.loads((base / "nnUNetPlans.json").read_text())
         plans["configurations"]["2d"]["batch_size"] = options.batch
         plans["configurations"]["2d"]["patch_size"] = [options.size, options.size]
-        information = json.loads((base / "dataset.json").read_text())
+        (base / "nnUNetPlans.json").write_text(json.dumps(plans))
         # Its planner wants a process and changes the threads; its trainer augments in this process.
         os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
         torch.set_num_threads(num_threads)
-        trainer = nnUNetTrainer(plans, "2d", "all", information, torch.device("cpu"))
+        trainer = get_trainer_from_args(base.name, "2d", "all", device=torch.device("cpu"))
         trainer.initialize()
         trainer.on_train_start()
         for _ in range(options.images // options.batch):
