@@ -44,7 +44,8 @@ def test_the_order_is_that_of_the_files(
 
     monkeypatch.setattr(reading, "read_sample", slow_first)
     totals: list[int] = []
-    samples = read_samples(*wanted, totals.append)
+    files, config, root = wanted
+    samples = read_samples(files, replace(config, timeout_s=60), root, totals.append)
     assert [s.id for s in samples if isinstance(s, Sample)] == ["p0", "p1", "p2", "p3"]
     assert totals == [4, 4, 4, 4]
 
