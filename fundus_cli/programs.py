@@ -60,6 +60,10 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
     with Terminal() as terminal:
         if finished(config):
             terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
+            from fundus_cli.reporting import mend_report
+
+            with stop.unwinding():
+                mend_report(config.output, terminal)
             return
         from fundus_cli.tracking import check_tracker
 

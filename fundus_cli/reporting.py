@@ -21,6 +21,7 @@ from fundus_cli.report.run_files import (
     read_run,
 )
 from fundus_cli.run.files import machine_error
+from fundus_cli.run.folder import held
 from fundus_cli.terminal import Terminal
 
 
@@ -54,6 +55,17 @@ def make_report(folder: Path, terminal: Terminal) -> None:
             f"warning: {REPORT_NAME} could not be made ({type(error).__name__}: {error}); "
             f"fundus-report path={folder} tries again"
         )
+
+
+def mend_report(output: str, terminal: Terminal) -> None:
+    """The page of a complete run that was killed before its page was there.
+
+    Raises:
+        RunFolderError: another process holds the folder.
+    """
+    with held(output) as folder:
+        if not (folder / REPORT_NAME).exists():
+            make_report(folder, terminal)
 
 
 def _one_run(folder: Path, terminal: Terminal) -> Path:

@@ -88,6 +88,13 @@ def test_a_run_leaves_everything_and_eval_prints_the_same_numbers(
     complete = command("train", *train_arguments(shared_tiny_set, "run"), "resume=auto")
     assert complete.returncode == 0
     assert "already complete" in complete.stdout
+    # Killed while its page was made, the same command makes it.
+    page = run / "report.html"
+    page.unlink()
+    (run / ".report.html.123.tmp").write_text("half a page")
+    complete = command("train", *train_arguments(shared_tiny_set, "run"), "resume=auto")
+    assert (complete.returncode, page.is_file()) == (0, True)
+    assert not list(run.glob(".*.tmp"))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
