@@ -233,7 +233,7 @@ def test_networks_that_do_not_go_together_are_refused_with_both_values(
     path = changed(place, tmp_path, change)
     code, _, errors = run(f"checkpoint=[{place / 'fold0'},{path}]", "output=none")
     assert code == 3
-    for word in ("['vessel']", "['artery']", "changed.pt", "best.pt"):
+    for word in ("structures=vessel", "artery", "changed.pt", "best.pt"):
         assert word in errors
     assert not (tmp_path / "none").exists()
 

@@ -267,7 +267,7 @@ def test_a_rule_that_empties_a_mask_is_told(tiny_set: Path) -> None:
     Image.fromarray(pixels // 255 * 2).save(path)
     data = replace(config(tiny_set), mask_threshold=0.5)
     (one,) = checked(data).findings
-    assert (one.kind.code, one.files) == ("rule-empties-mask", ("train_masks/p0.png",))
+    assert (one.kind.code, one.files) == ("mask-too-dark", ("train_masks/p0.png",))
     data = replace(config(tiny_set), mask_foreground=["255"])
     (one,) = checked(data).findings
     assert one.kind.code == "rule-empties-mask"
