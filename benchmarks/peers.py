@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from subprocess import CalledProcessError
 
 import children
@@ -201,8 +202,10 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
         api.preprocess([1], configurations=["2d"], num_processes=[1])
         base = Path(folder) / "preprocessed" / "Dataset001_vessels"
         plans = json.loads((base / "nnUNetPlans.json").read_text())
-        plans["configurations"]["2d"]["batch_size"] = options.batch
-        plans["configurations"]["2d"]["patch_size"] = [options.size, options.size]
+        planned = plans["configurations"]["2d"]
+        planned["batch_size"] = options.batch
+        planned["patch_size"] = [options.size, options.size]
+        _fit_depth(planned["architecture"]["arch_kwargs"], options.size)
         (base / "nnUNetPlans.json").write_text(json.dumps(plans))
         # Its planner wants a process and changes the threads; its trainer augments in this process.
         os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
@@ -214,6 +217,20 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
             trainer.train_step(next(trainer.dataloader_train))
             steps()
         return num_parameters(trainer.network)
+
+
+def _fit_depth(planned: dict[str, Any], size: int) -> None:
+    """As few levels as nnU-Net plans for patches of this size: the lowest keeps 4 pixels or more."""
+    kept, side = 0, size
+    for stride, _ in planned["strides"]:
+        side //= stride
+        if side < 4:
+            break
+        kept += 1
+    planned["n_stages"] = kept
+    for key in ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage"):
+        planned[key] = planned[key][:kept]
+    planned["n_conv_per_stage_decoder"] = planned["n_conv_per_stage_decoder"][: kept - 1]
 
 
 def _write_for_nnunet(folder: Path, options: argparse.Namespace) -> None:

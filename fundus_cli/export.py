@@ -9,7 +9,6 @@ import torch
 
 from fundus_cli import __version__
 from fundus_cli.config import (
-    REFERENCE_ANGLE_DEG,
     Device,
     ExportConfig,
     ExportFormat,
@@ -97,7 +96,7 @@ def describe(members: Sequence[Checkpoint], predictor: Predictor) -> dict[str, s
         "threshold_origin": threshold.origin,
         "normalisation": config.data.normalisation.value,
         "fov_diameter_px": json.dumps(config.data.working_diameter_px),
-        "fov_angle_deg": json.dumps(config.data.fov_angle_deg or REFERENCE_ANGLE_DEG),
+        "fov_angle_deg": json.dumps(config.data.angle_deg),
         "tta": json.dumps(predictor.tta),
         "models": json.dumps([to_plain(saved.config.model) for saved in members]),
         "image": "(N, 3, H, W) uint8 RGB, scaled until the field of view is fov_diameter_px wide",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli import __version__
-from fundus_cli.config import REFERENCE_ANGLE_DEG, PredictConfig
+from fundus_cli.config import DataConfig, PredictConfig
 from fundus_cli.data.names import plain_name
 from fundus_cli.data.samples import UnusableFile, file_sha256
 from fundus_cli.data.waiting import Patience, in_order, in_time
@@ -52,31 +52,39 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     data = replace(
         data,
         max_megapixels=config.max_megapixels or data.max_megapixels,
-        fov_angle_deg=config.fov_angle_deg or _shared_angle_deg(members),
+        fov_angle_deg=_angle_deg(config, members),
     )
     with held(config.output) as folder:
         prediction = Prediction(config, data, predictor, threshold.value, folder)
         in_time(lambda: _check_places(jobs, prediction), _patience(config), looking)
-        settings = _settings(config, members, predictor, threshold)
-        settings["fov_angle_deg"] = data.fov_angle_deg
+        settings = _settings(config, data, members, predictor, threshold)
         _check_settings(folder, settings, config)
         return _predict_all(jobs, prediction, stop, terminal)
 
 
-def _shared_angle_deg(members: Sequence[Checkpoint]) -> float | None:
-    """What the cameras of the training photographs show.
+def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | None:
+    """What the photographs' camera shows: as told, or as that of the training photographs.
 
     Raises:
-        ConfigError: they show different angles, so that none can be assumed.
+        ConfigError: the members' cameras show different angles, so that none can be assumed; or an
+            angle was told to networks that work at native size, where it changes nothing.
     """
-    angles = {saved.config.data.fov_angle_deg or REFERENCE_ANGLE_DEG for saved in members}
-    if len(angles) > 1:
-        told = " and ".join(f"{angle:g}" for angle in sorted(angles))
+    first, told = members[0].config.data, config.fov_angle_deg
+    if first.fov_diameter_px is None:
+        if told is not None:
+            raise ConfigError(
+                f"fov_angle_deg={told:g}: {members[0].path} works at the photographs' own size, "
+                "whatever their camera shows; leave it out"
+            )
+        return first.fov_angle_deg
+    angles = sorted({saved.config.data.angle_deg for saved in members})
+    if told is None and len(angles) > 1:
+        told_apart = " and ".join(f"{angle:g}" for angle in angles)
         raise ConfigError(
-            f"fov_angle_deg: the checkpoints were trained on cameras of {told} degrees; say what "
-            f"these photographs show, as in fov_angle_deg={max(angles):g}"
+            f"fov_angle_deg: the checkpoints were trained on cameras of {told_apart} "
+            f"degrees; say what these photographs show, as in fov_angle_deg={angles[-1]:g}"
         )
-    return members[0].config.data.fov_angle_deg
+    return told or first.fov_angle_deg
 
 
 def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
@@ -101,27 +109,30 @@ def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
 
 
 def _settings(
-    config: PredictConfig, members: Sequence[Checkpoint], predictor: Predictor, threshold: Threshold
+    config: PredictConfig,
+    data: DataConfig,
+    members: Sequence[Checkpoint],
+    predictor: Predictor,
+    threshold: Threshold,
 ) -> dict[str, Any]:
     """All that the masks depend on beside the photographs."""
     return {
         "fundus_cli": __version__,
         "checkpoints": {plain_name(str(saved.path)): file_sha256(saved.path) for saved in members},
-        "structures": list(members[0].config.data.structures),
+        "structures": list(data.structures),
         "threshold": threshold.value,
         "threshold_origin": threshold.origin,
         "tta": predictor.tta,
         "precision": str(predictor.dtype).removeprefix("torch."),
         "fov": config.fov,
+        "fov_angle_deg": data.angle_deg,
     }
 
 
 def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfig) -> None:
     """Masks of different checkpoints or thresholds are never mixed in one folder."""
     before = read_json(folder / SETTINGS)
-    decisive = {key: settings[key] for key in ("threshold", "tta", "fov")}
-    if "fov_angle_deg" in before:
-        decisive["fov_angle_deg"] = settings["fov_angle_deg"]
+    decisive = {key: settings[key] for key in ("threshold", "tta", "fov", "fov_angle_deg")}
     decisive["checkpoints"] = sorted(settings["checkpoints"].values())
     if before and not config.overwrite:
         earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}

@@ -355,6 +355,14 @@ def test_members_of_two_cameras_ask_for_the_angle(folder: Path) -> None:
     assert len(call(folder, listed, "fov_angle_deg=45")) == 3
 
 
+def test_at_native_size_no_angle_is_asked_for_and_none_is_taken(folder: Path) -> None:
+    for name, angle in (("a.pt", 30), ("b.pt", 45)):
+        random_checkpoint(folder / name, f"data.fov_angle_deg={angle}")
+    assert len(call(folder, f'checkpoint=["{folder / "a.pt"}","{folder / "b.pt"}"]')) == 3
+    with pytest.raises(ConfigError, match=r"fov_angle_deg=30: .* leave it out"):
+        call(folder, "fov_angle_deg=30")
+
+
 def test_mirrors_are_averaged(folder: Path) -> None:
     call(folder, "probability=true", "tta=true")
     shutil.move(folder / "masks", folder / "straight")

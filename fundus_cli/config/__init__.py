@@ -15,7 +15,6 @@ from fundus_cli.config.base import (
 )
 from fundus_cli.config.check import CheckConfig
 from fundus_cli.config.data import (
-    REFERENCE_ANGLE_DEG,
     DataConfig,
     DemoConfig,
     MaskChannel,
@@ -45,7 +44,6 @@ from fundus_cli.config.train import (
 )
 
 __all__ = [
-    "REFERENCE_ANGLE_DEG",
     "AugmentConfig",
     "CheckConfig",
     "DataConfig",

@@ -202,6 +202,11 @@ class DataConfig:
             )
 
     @property
+    def angle_deg(self) -> float:
+        """What the camera shows, known or assumed."""
+        return self.fov_angle_deg or REFERENCE_ANGLE_DEG
+
+    @property
     def working_diameter_px(self) -> int | None:
         """Of the field of view as the network sees it; None: as in the file.
 
@@ -211,8 +216,7 @@ class DataConfig:
         """
         if self.fov_diameter_px is None:
             return None
-        angle = self.fov_angle_deg or REFERENCE_ANGLE_DEG
-        return max(1, round(self.fov_diameter_px * angle / REFERENCE_ANGLE_DEG))
+        return max(1, round(self.fov_diameter_px * self.angle_deg / REFERENCE_ANGLE_DEG))
 
     @property
     def structures(self) -> list[str]:
