@@ -26,8 +26,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from subprocess import CalledProcessError
+from typing import Any
 
 import children
 import numpy as np
@@ -220,7 +220,7 @@ def nnunet(options: argparse.Namespace, steps: Steps) -> int:
 
 
 def _fit_depth(planned: dict[str, Any], size: int) -> None:
-    """As few levels as nnU-Net plans for patches of this size: the lowest keeps 4 pixels or more."""
+    """As few levels as nnU-Net plans for patches of this size: the lowest keeps 4 pixels."""
     kept, side = 0, size
     for stride, _ in planned["strides"]:
         side //= stride
