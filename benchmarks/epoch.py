@@ -50,8 +50,9 @@ def measure_epoch(trainer: Trainer, epoch: int) -> dict[str, dict[str, float]]:
     ready = trainer.sampler.batch(0, trainer.sampler.order(0)[: trainer.config.batch_size])
 
     def half_of_the_steps() -> None:
-        for _ in range(num_steps // 2):
-            trainer._step(ready, epoch)
+        for number in range(num_steps // 2):
+            trainer.learner.step(ready, epoch, number)
+        trainer.learner.settle()
 
     before = timed(half_of_the_steps)
     train = timed(lambda: trainer._train_epoch(epoch))

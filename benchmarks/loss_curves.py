@@ -26,8 +26,8 @@ from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.sampling import Batch, TrainingSampler
 from fundus_cli.model.batch_norm import BatchNorm2d
 from fundus_cli.runtime import autocast, choose_precision
-from fundus_cli.training.loop import build_model
 from fundus_cli.training.loss import build_loss
+from fundus_cli.training.network import build_model
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 
 CPU = torch.device("cpu")

@@ -87,7 +87,7 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
         console = Console(lambda line: None, steps)
         trainer = Trainer(config, dataset, Path(folder), StopRequest(), console)
         trainer._train_epoch(0)
-    return num_parameters(trainer.model)
+    return num_parameters(trainer.learner.model)
 
 
 class RandomPatches(torch.utils.data.Dataset):  # type: ignore[type-arg]

@@ -39,7 +39,7 @@ from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.terminal import Terminal
-from fundus_cli.training.loop import build_model
+from fundus_cli.training.network import build_model
 
 WORKING_PX = 560
 

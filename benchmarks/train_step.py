@@ -25,7 +25,7 @@ from fundus_cli.config import LossConfig, LossName, OptimizerConfig, OptimizerNa
 from fundus_cli.memory import keep_freed_memory
 from fundus_cli.model.unet import UNet
 from fundus_cli.runtime import autocast, choose_precision
-from fundus_cli.training.loop import gradient_norm
+from fundus_cli.training.learner import gradient_norm
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.optimizer import build_optimizer
 
@@ -50,7 +50,7 @@ def plain(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callab
 
 
 def ours(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callable[[], float]:
-    """A step as training/loop.py takes it."""
+    """A step as training/learner.py takes it."""
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = image.contiguous(memory_format=torch.channels_last)
     config = OptimizerConfig(name=OptimizerName.adam, lr=1e-3, weight_decay=0.0)
@@ -65,7 +65,7 @@ def ours(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callabl
         loss = loss_of(logits, target, fov_mask)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradient_norm(model)
+        float(gradient_norm(model))
         optimizer.step()
         return float(loss.detach())
 

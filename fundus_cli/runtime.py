@@ -47,6 +47,13 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision is Precision.bfloat16 else torch.float32
 
 
+def repeatable(device: torch.device) -> None:
+    """On a GPU, take convolutions whose sums have a fixed order: the same seed, the same bits."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
 @contextlib.contextmanager
 def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Compute in `dtype` where that is safe; a no-op for float32."""

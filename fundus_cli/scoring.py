@@ -23,7 +23,7 @@ from fundus_cli.report.pictures import PictureFolder, choose_cases
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, load_weights
 from fundus_cli.run.files import write_csv, write_json
 from fundus_cli.runtime import choose_precision
-from fundus_cli.training.loop import build_model
+from fundus_cli.training.network import build_model
 
 
 def predictor_of(

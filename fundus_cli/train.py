@@ -66,7 +66,7 @@ def _train_in(
     if saved:
         trainer.restore(saved)
     write_json(folder / "config.json", to_plain(config))
-    environment = describe(trainer.device, str(trainer.dtype).removeprefix("torch."))
+    environment = describe(trainer.device, str(trainer.learner.dtype).removeprefix("torch."))
     if saved:
         notes += changes(read_json(folder / "environment.json"), environment)
     write_json(folder / "environment.json", environment)
@@ -117,11 +117,11 @@ def split_ids(dataset: Dataset) -> dict[str, list[str]]:
 def opening_lines(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> list[str]:
     """What is about to happen, in two lines."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
-    weights = sum(p.numel() for p in trainer.model.parameters())
+    weights = sum(p.numel() for p in trainer.learner.model.parameters())
     lines = [
         f"{config.data.name}: {sizes} photographs of {', '.join(dataset.structures)}",
         f"{config.model.name.value}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
-        f"on {trainer.device} in {str(trainer.dtype).removeprefix('torch.')}",
+        f"on {trainer.device} in {str(trainer.learner.dtype).removeprefix('torch.')}",
     ]
     num_test, num_told = len(dataset.samples.get("test", [])), len(trainer.test_samples)
     if num_told < num_test:
@@ -147,7 +147,7 @@ def _finish(
         "last": progress.rows[-1],
         "best": next((r for r in progress.rows if r["epoch"] == progress.best_epoch), None),
         "train_s": round(sum(row["train_s"] for row in progress.timings), 1),
-        "num_parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "num_parameters": sum(p.numel() for p in trainer.learner.model.parameters()),
     }
     best = folder / "best.pt"
     saved = checkpoint.load(best if best.exists() else folder / "last.pt")

@@ -9,7 +9,7 @@ from PIL import Image
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
 from fundus_cli.run.checkpoint import Progress, Threshold, save
-from fundus_cli.training.loop import build_model
+from fundus_cli.training.network import build_model
 
 OVERRIDES = (
     "data=folder",

@@ -188,6 +188,8 @@ class TrainConfig:
     """Move an earlier run in `output` aside before starting."""
     save_every_min: float
     """Minutes between checkpoints inside an epoch."""
+    compile: bool = False
+    """Train with torch.compile; where that is not possible, without."""
 
     def __post_init__(self) -> None:
         require(self.resume in (None, "auto"), "resume", self.resume, "null or auto")
@@ -204,4 +206,10 @@ class TrainConfig:
         require_threshold(self.threshold, ("auto",))
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 to below 1")
         require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
+        require(
+            not (self.compile and self.data.patch_px is None),
+            "compile",
+            self.compile,
+            "false where data.patch_px=null, because every batch has another size",
+        )
         require(bool(self.output.strip()), "output", self.output, "a folder's name")

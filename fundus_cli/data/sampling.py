@@ -13,6 +13,7 @@ from fundus_cli.data.appearance import apply_appearance
 from fundus_cli.data.cache import SampleStore
 from fundus_cli.data.normalisation import from_share, local_as_bytes, normalise, prepared_image
 from fundus_cli.data.samples import Sample
+from fundus_cli.data.transfer import ResidentPhotographs, on_device
 from fundus_cli.randomness import Purpose, generator
 
 MAX_CENTRE_TRIES = 32
@@ -59,6 +60,9 @@ class TrainingSampler:
         if data.normalisation is Normalisation.local:
             store = SampleStore(data.cache_gb * 1e9)
             self._images = {s.id: store.kept_array(local_as_bytes(s)) for s in samples}
+        self._resident: ResidentPhotographs | None = None
+        if data.patch_px is not None and ResidentPhotographs.fit(samples, device):
+            self._resident = ResidentPhotographs(samples, self._images, device)
         if data.patch_px is None:
             self.length = len(samples)
         elif data.patches_per_image is None:
@@ -86,18 +90,16 @@ class TrainingSampler:
                 max(s.fov_mask.shape[0] for s in samples),
                 max(s.fov_mask.shape[1] for s in samples),
             )
-            windows = np.stack([_padded(_planes(s, self._images[s.id]), hw) for s in samples])
+            padded = np.stack([_padded(_planes(s, self._images[s.id]), hw) for s in samples])
+            windows = on_device(padded, self.device)
         else:
             hw = (patch, patch)
-            side = augment.window_px(self.augmentation, patch)
-            windows = np.stack(
-                [
-                    _window(s, self._images[s.id], self._centre(s, patch, epoch, int(i)), side)
-                    for s, i in zip(samples, indices, strict=True)
-                ]
-            )
+            centres = [
+                self._centre(s, patch, epoch, int(i)) for s, i in zip(samples, indices, strict=True)
+            ]
+            windows = self._windows(samples, centres, augment.window_px(self.augmentation, patch))
         draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
-        planes = torch.from_numpy(windows).to(self.device).float()
+        planes = windows.float()
         # Divided only now: a patch has a fraction of its window's pixels.
         planes = augment.apply_geometry(draws, planes, hw) / 255
         image = apply_appearance(draws, planes[:, :3])
@@ -108,6 +110,20 @@ class TrainingSampler:
             case Normalisation.local:
                 image = from_share(image, fov_mask)
         return Batch(image, planes[:, 3:-1], fov_mask, tuple(s.id for s in samples))
+
+    def _windows(
+        self, samples: Sequence[Sample], centres: Sequence[tuple[int, int]], side: int
+    ) -> Tensor:
+        """(N, 3 + S + 1, side, side) uint8 around a pixel of each, on the device."""
+        if self._resident is not None:
+            return self._resident.windows(samples, centres, side)
+        windows = np.stack(
+            [
+                _window(sample, self._images[sample.id], centre, side)
+                for sample, centre in zip(samples, centres, strict=True)
+            ]
+        )
+        return on_device(windows, self.device)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
         """A pixel of the field of view, moved inwards so that the patch stays on the photograph."""

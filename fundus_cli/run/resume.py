@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "epochs",
     "device",
     "precision",
+    "compile",
     "threshold",
     "overlays",
     "output",

@@ -7,27 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from fundus_cli.config import ModelName, TrainConfig
+from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
-from fundus_cli.data.sampling import Batch, TrainingSampler
-from fundus_cli.errors import DivergedError, MachineError
+from fundus_cli.data.sampling import TrainingSampler
+from fundus_cli.errors import MachineError
 from fundus_cli.inference.predict import Predictor
-from fundus_cli.model.unet import UNet
-from fundus_cli.model.wnet import WNet
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.files import link_whole, write_csv
 from fundus_cli.run.machine import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
-from fundus_cli.runtime import autocast, choose_device, choose_precision
-from fundus_cli.training.averaging import WeightAverage
-from fundus_cli.training.loss import build_loss
-from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
+from fundus_cli.runtime import choose_device
+from fundus_cli.training.learner import Learner
+from fundus_cli.training.network import shares
 from fundus_cli.training.validation import (
     DEFAULT_THRESHOLD,
     MAX_TEST_SHARE,
@@ -55,36 +48,6 @@ class Console:
     step: Callable[[int, int, int], object]
 
 
-MIN_SHARE = 1e-3
-"""A structure rarer than this starts as if it were this frequent."""
-
-
-def shares(samples: Sequence[Sample]) -> np.ndarray:
-    """(S,) share of the field of view that each structure covers."""
-    inside = sum(int(s.fov_mask.sum()) for s in samples)
-    covered = sum(s.target[:, s.fov_mask].sum(axis=1, dtype=np.float64) / 255 for s in samples)
-    return np.asarray(covered / inside)
-
-
-def log_odds(samples: Sequence[Sample]) -> Tensor:
-    """(S,) log-odds of each structure among the pixels inside the field of view."""
-    share = np.clip(shares(samples), MIN_SHARE, 1 - MIN_SHARE)
-    return torch.from_numpy(np.log(share / (1 - share))).float()
-
-
-def build_model(config: TrainConfig) -> UNet | WNet:
-    """The network of a config with weights drawn from its seed."""
-    kinds: dict[ModelName, type[UNet] | type[WNet]] = {ModelName.unet: UNet, ModelName.wnet: WNet}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return kinds[config.model.name](
-            in_channels=3,
-            num_structures=len(config.data.structures),
-            base_channels=config.model.base_channels,
-            depth=config.model.depth,
-        )
-
-
 class Trainer:
     """Network, optimizer and progress of one run; every random draw is a function of the three."""
 
@@ -101,31 +64,23 @@ class Trainer:
         self.folder = folder
         self.stop = stop
         self.console = console
+        train = dataset.samples["train"]
+        train_shares = shares(train)
         self.device = choose_device(config.device)
-        self.dtype = choose_precision(config.precision, self.device)
-        model = build_model(config)
-        if config.model.prior_bias:
-            # From a bias of 0 most of a short run goes into learning that structures are rare.
-            with torch.no_grad():
-                for head in model.heads:
-                    head.bias.copy_(log_odds(dataset.samples["train"]))  # type: ignore[union-attr]
-        model = model.to(self.device)
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)
-        decay = config.ema_decay
-        self.average = WeightAverage(self.model, decay) if decay else None
-        self.loss = build_loss(config.loss)
-        self.watch = PredictionWatch(config, shares(dataset.samples["train"]).tolist())
-        self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
-        self.sampler = TrainingSampler(
-            dataset.samples["train"], config.data, config.augment, config.seed, self.device
+        self.sampler = TrainingSampler(train, config.data, config.augment, config.seed, self.device)
+        self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
+        self.learner = Learner(
+            config, train_shares, self.num_batches * config.epochs, self.device, console.say
         )
+        self.watch = PredictionWatch(config, train_shares.tolist())
         self.predictor = Predictor(
-            [self.scored_model], config.data.normalisation, self.device, self.dtype
+            [self.learner.scored_model],
+            config.data.normalisation,
+            self.device,
+            self.learner.dtype,
         )
         self.progress = Progress()
         self.threshold = self._fixed_threshold()
-        self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
-        self.total_steps = self.num_batches * config.epochs
         self.test_samples = spread(
             dataset.samples.get("test", []), MAX_TEST_SHARE * self._pixels_per_epoch()
         )
@@ -137,17 +92,9 @@ class Trainer:
             return len(self.sampler) * patch_px**2
         return sum(sample.fov_mask.size for sample in self.dataset.samples["train"])
 
-    @property
-    def scored_model(self) -> nn.Module:
-        """The network whose loss and scores are told: the average where there is one."""
-        return self.model if self.average is None else self.average.model
-
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Continue from a checkpoint, in the middle of an epoch too."""
-        checkpoint.load_weights(self.model, saved.model, saved.path)
-        if self.average is not None:
-            checkpoint.load_weights(self.average.model, saved.weights, saved.path)
-        checkpoint.load_optimizer(self.optimizer, saved)
+        self.learner.restore(saved)
         self.progress = saved.progress
         # A threshold from train belongs to the end of a run; a longer one chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
@@ -173,52 +120,22 @@ class Trainer:
             indices = order[number * size : (number + 1) * size]
             try:
                 batch = self.sampler.batch(epoch, indices)
-                loss = self._step(batch, epoch)
+                self.learner.step(batch, epoch, progress.step)
             except (MemoryError, RuntimeError) as error:
                 raise self._memory_error(error, len(indices)) from error
-            progress.loss_sum += loss * len(batch)
-            progress.num_seen += len(batch)
             progress.batch, progress.step = number + 1, progress.step + 1
-            if self.average is not None:
-                self.average.update(self.model, progress.step)
+            if progress.batch == self.num_batches:
+                self._settle()
             progress.seconds += time.monotonic() - started
             self.console.step(epoch + 1, number + 1, self.num_batches)
             if time.monotonic() - self._saved_at > 60 * self.config.save_every_min:
                 self.save()
 
-    def _step(self, batch: Batch, epoch: int) -> float:
-        """One optimizer step; returns the loss.
-
-        Raises:
-            DivergedError: loss or gradient is not finite; the weights are untouched.
-        """
-        progress, optimizer = self.progress, self.config.optimizer
-        set_lr(
-            self.optimizer,
-            lr_at(self.config.scheduler, optimizer.lr, progress.step, self.total_steps),
-        )
-        self.model.train()
-        loss = self._loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = float(loss.detach())
-        norm = gradient_norm(self.model)
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise DivergedError(
-                f"epoch {epoch + 1}, step {progress.step + 1}: loss {value}, gradient norm {norm}, "
-                f"photographs {', '.join(sorted(set(batch.ids)))}; lower optimizer.lr "
-                f"({optimizer.lr}), or look for odd values in these files"
-            )
-        self.optimizer.step()
-        return value
-
-    def _loss(self, batch: Batch) -> Tensor:
-        with autocast(self.device, self.dtype):
-            outputs = self.model(batch.image.contiguous(memory_format=torch.channels_last))
-        # A cascade is taught at each of its outputs.
-        every = outputs if isinstance(outputs, tuple) else (outputs,)
-        losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
-        return torch.stack(losses).mean()
+    def _settle(self) -> None:
+        """Take the losses of the steps so far into the epoch's mean."""
+        for loss, size in self.learner.settle():
+            self.progress.loss_sum += loss * size
+            self.progress.num_seen += size
 
     def _memory_error(self, error: BaseException, batch_size: int) -> BaseException:
         """The same error, or one line when memory ran out."""
@@ -236,13 +153,13 @@ class Trainer:
         progress = self.progress
         started = time.monotonic()
         self.watch.begin_epoch()
-        watched = self.watch.watched(self.loss)
+        watched = self.watch.watched(self.learner.loss)
         val, test = self.dataset.samples.get("val", []), self.test_samples
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": progress.loss_sum / progress.num_seen,
             "test_loss": mean_loss(
-                self.predictor, self.loss if val else watched, self._one_by_one(test)
+                self.predictor, self.learner.loss if val else watched, self._one_by_one(test)
             ),
         }
         if not val and not test:
@@ -263,7 +180,7 @@ class Trainer:
                 self._choose_threshold_on_train()
         if improved:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
-        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["lr"] = self.learner.lr
         progress.one_colour_epochs, warnings = self.watch.end_epoch(
             self.threshold.value, progress.one_colour_epochs, row["lr"]
         )
@@ -337,35 +254,21 @@ class Trainer:
         """Write last.pt, keeping the one before it as previous.pt.
 
         Raises:
-            DivergedError: the last update was too large to be held; what was saved before stays.
+            DivergedError: a step went wrong; what was saved before stays.
         """
-        if not is_finite(self.model):
-            raise DivergedError(
-                f"step {self.progress.step}: the update left weights that are not finite, so they "
-                f"are not saved; lower optimizer.lr ({self.config.optimizer.lr})"
-            )
+        self._settle()
+        self.learner.check_weights(self.progress.step)
         last = self.folder / "last.pt"
         if last.exists():
             link_whole(last, self.folder / "previous.pt")
         checkpoint.save(
             last,
             config=self.config,
-            model=self.model,
-            averaged=None if self.average is None else self.average.model,
-            optimizer=self.optimizer,
+            model=self.learner.model,
+            averaged=None if self.learner.average is None else self.learner.average.model,
+            optimizer=self.learner.optimizer,
             progress=self.progress,
             threshold=self.threshold,
             manifest=self.dataset.manifest(),
         )
         self._saved_at = time.monotonic()
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Whether every weight and every running mean and variance is a finite number."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
-
-
-def gradient_norm(model: nn.Module) -> float:
-    """Euclidean norm of all gradients."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    return float(torch.stack(torch._foreach_norm(grads)).norm())

@@ -152,7 +152,7 @@ def test_training_from_the_file_is_training_from_memory_to_the_bit(
         trainer = Trainer(config, dataset, folder, StopRequest(), console)
         trainer.fit(lambda: None)
         rows.append(trainer.progress.rows)
-        weights.append(trainer.model.state_dict())
+        weights.append(trainer.learner.model.state_dict())
     assert rows[0] == rows[1]
     assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
 

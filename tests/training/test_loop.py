@@ -76,12 +76,13 @@ def test_one_step_of_the_baseline_equals_plain_pytorch(root: Path, tmp_path: Pat
         [torch.from_numpy(photo).permute(2, 0, 1).float() / 255 for photo, _ in pictures]
     )
     target = torch.stack([torch.from_numpy(vessel)[None].float() for _, vessel in pictures])
-    loss, expected = plain_step(own.model, image, target)
-    own.model.train()
-    value = own._step(own.sampler.batch(0, order), 0)
+    loss, expected = plain_step(own.learner.model, image, target)
+    own.learner.step(own.sampler.batch(0, order), 0, 0)
+    [(value, number)] = own.learner.settle()
+    assert number == 3
     assert value == pytest.approx(loss, rel=1e-5)
     for (name, ours), plain in zip(
-        own.model.state_dict().items(), expected.state_dict().values(), strict=True
+        own.learner.model.state_dict().items(), expected.state_dict().values(), strict=True
     ):
         # Adam's first step is lr whatever the gradient's size, so where a gradient is rounding
         # noise (biases before batch norm, a few weights) its sign, and no more, may differ.
@@ -96,10 +97,10 @@ def test_the_surround_weighs_nothing_in_the_loss(root: Path, tmp_path: Path) -> 
     batch = own.sampler.batch(0, [0, 1, 2])
     assert 0.5 < float(batch.fov_mask.float().mean()) < 0.8
     outside = ~batch.fov_mask
-    own.model.eval()
-    before = float(own._loss(batch).detach())
+    own.learner.model.eval()
+    before = float(own.learner.loss_of(batch).detach())
     wrong = replace(batch, target=torch.where(outside, 1 - batch.target, batch.target))
-    assert float(own._loss(wrong).detach()) == before
+    assert float(own.learner.loss_of(wrong).detach()) == before
 
 
 def test_train_loss_is_the_mean_over_images_also_with_a_smaller_last_batch(
@@ -107,17 +108,11 @@ def test_train_loss_is_the_mean_over_images_also_with_a_smaller_last_batch(
 ) -> None:
     config = baseline(root, "batch_size=2", "epochs=1", "optimizer=sgd", "optimizer.lr=1e-30")
     own = trainer(config, tmp_path)
-    losses = []
-    step = own._step
-
-    def noted(batch: object, epoch: int) -> float:
-        losses.append((len(batch), step(batch, epoch)))  # type: ignore[arg-type]
-        return losses[-1][1]
-
-    own._step = noted  # type: ignore[method-assign,assignment]
+    order = own.sampler.order(0)
+    batches = [own.sampler.batch(0, order[:2]), own.sampler.batch(0, order[2:])]
+    first, last = (float(own.learner.loss_of(batch).detach()) for batch in batches)
     own.fit(lambda: None)
-    assert [number for number, _ in losses] == [2, 1]
-    mean = sum(number * loss for number, loss in losses) / 3
+    mean = (2 * first + last) / 3
     assert own.progress.rows[0]["train_loss"] == pytest.approx(mean)
 
 
@@ -167,12 +162,12 @@ def test_without_val_the_threshold_comes_from_train_at_the_end(root: Path, tmp_p
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(root: Path, tmp_path: Path) -> None:
     own = trainer(baseline(root), tmp_path)
-    before = copy.deepcopy(own.model.state_dict())
-    parameter = next(own.model.parameters())
+    before = copy.deepcopy(own.learner.model.state_dict())
+    parameter = next(own.learner.model.parameters())
     parameter.register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(DivergedError, match=r"epoch 1, step 1.*photographs p0, p1, p2"):
-        own._step(own.sampler.batch(0, [0, 1, 2]), 0)
-    for name, tensor in own.model.named_parameters():
+        own.learner.step(own.sampler.batch(0, [0, 1, 2]), 0, 0)
+    for name, tensor in own.learner.model.named_parameters():
         assert torch.equal(tensor, before[name])
 
 
@@ -180,10 +175,10 @@ def test_the_seed_draws_the_weights_and_nothing_else_changes_them(
     root: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(123)
-    one = trainer(baseline(root, "seed=0"), tmp_path).model.state_dict()
+    one = trainer(baseline(root, "seed=0"), tmp_path).learner.model.state_dict()
     torch.manual_seed(456)
-    again = trainer(baseline(root, "seed=0"), tmp_path).model.state_dict()
-    other = trainer(baseline(root, "seed=1"), tmp_path).model.state_dict()
+    again = trainer(baseline(root, "seed=0"), tmp_path).learner.model.state_dict()
+    other = trainer(baseline(root, "seed=1"), tmp_path).learner.model.state_dict()
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["head.weight"], other["head.weight"])
 
@@ -194,9 +189,9 @@ def test_the_last_bias_starts_at_the_log_odds_of_the_structure(root: Path, tmp_p
     vessel = sum(float(s.target[0][s.fov_mask].sum()) / 255 for s in samples)
     share = vessel / sum(int(s.fov_mask.sum()) for s in samples)
     assert 0.05 < share < 0.3
-    bias = float(own.model.state_dict()["head.bias"])
+    bias = float(own.learner.model.state_dict()["head.bias"])
     assert bias == pytest.approx(math.log(share / (1 - share)), rel=1e-5)
-    plain = trainer(baseline(root), tmp_path).model.state_dict()["head.bias"]
+    plain = trainer(baseline(root), tmp_path).learner.model.state_dict()["head.bias"]
     assert abs(float(plain)) <= 0.5
 
 

@@ -1,0 +1,73 @@
+"""Arrays to the device that computes, and photographs that stay there."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fundus_cli.data.samples import Sample
+
+MAX_MEMORY_SHARE = 0.4
+"""Photographs may take this share of a GPU's free memory; the rest is for the network."""
+
+
+def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """The same numbers on the device; a GPU fetches them while the processor goes on."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class ResidentPhotographs:
+    """Photographs and masks that lie on a device as bytes, so that windows are cut there.
+
+    Args:
+        samples: with unique ids.
+        images: (3, H, W) uint8 by id, what the network sees of a photograph before augmentation.
+        device: where to hold them.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        images: Mapping[str, NDArray[np.uint8]],
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self._planes = {s.id: self._moved(s, images[s.id]) for s in samples}
+
+    @staticmethod
+    def fit(samples: Sequence[Sample], device: torch.device) -> bool:
+        """Whether the device is a GPU with room for all of them."""
+        if device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(device)
+        return num_bytes(samples) <= MAX_MEMORY_SHARE * free
+
+    def windows(
+        self, samples: Sequence[Sample], centres: Sequence[tuple[int, int]], side: int
+    ) -> Tensor:
+        """(N, 3 + S + 1, side, side) uint8 around a pixel of each; 0 beyond the frame."""
+        num_planes = 3 + len(samples[0].target) + 1
+        shape = (len(samples), num_planes, side, side)
+        windows = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        for window, sample, (y, x) in zip(windows, samples, centres, strict=True):
+            planes = self._planes[sample.id]
+            top, left = y - side // 2, x - side // 2
+            y0, y1 = max(top, 0), min(top + side, planes.shape[1])
+            x0, x1 = max(left, 0), min(left + side, planes.shape[2])
+            window[:, y0 - top : y1 - top, x0 - left : x1 - left] = planes[:, y0:y1, x0:x1]
+        return windows
+
+    def _moved(self, sample: Sample, image: NDArray[np.uint8]) -> Tensor:
+        fov = sample.fov_mask.view(np.uint8) * np.uint8(255)
+        planes = np.concatenate([image, sample.target, fov[None]])
+        return torch.from_numpy(planes).to(self.device)
+
+
+def num_bytes(samples: Sequence[Sample]) -> int:
+    """What `ResidentPhotographs` of these samples take."""
+    return sum(s.fov_mask.size * (3 + len(s.target) + 1) for s in samples)

@@ -1,0 +1,181 @@
+"""What one optimizer step changes: the network, its average, the optimizer's memory."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fundus_cli.config import TrainConfig
+from fundus_cli.data.sampling import Batch
+from fundus_cli.errors import DivergedError
+from fundus_cli.run import checkpoint
+from fundus_cli.runtime import autocast, choose_precision, repeatable
+from fundus_cli.training.averaging import WeightAverage
+from fundus_cli.training.compiling import Forward, compiled
+from fundus_cli.training.loss import build_loss
+from fundus_cli.training.network import first_model
+from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
+
+STEPS_PER_LOOK = 32
+"""Steps after which losses are fetched from a GPU; each fetch waits until it has caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A step whose loss and gradient norm are still on the device."""
+
+    loss: Tensor
+    norm: Tensor
+    epoch: int
+    step: int
+    ids: tuple[str, ...]
+
+
+class Learner:
+    """Takes steps, and looks at their losses: at each on a processor, at many at once on a GPU.
+
+    A step whose loss or gradient is not finite raises when it is looked at, and nothing may be
+    saved before `settle`, so that a checkpoint never holds what such a step did.
+
+    Attributes:
+        model: the network that learns.
+        average: of its weights; None where the config wants none.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_shares: np.ndarray,
+        total_steps: int,
+        device: torch.device,
+        say: Callable[[str], object],
+    ) -> None:
+        self.config = config
+        self.total_steps = total_steps
+        self.device = device
+        self.dtype = choose_precision(config.precision, self.device)
+        repeatable(self.device)
+        model = first_model(config, train_shares).to(self.device)
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        decay = config.ema_decay
+        self.average = WeightAverage(self.model, decay) if decay else None
+        self.loss = build_loss(config.loss)
+        self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
+        self.steps_per_look = 1 if self.device.type == "cpu" else STEPS_PER_LOOK
+        self._say = say
+        self._forward: Forward | None = None
+        self._noted: list[_Noted] = []
+        self._settled: list[tuple[float, int]] = []
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The network whose loss and scores are told: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Continue with a checkpoint's weights and optimizer."""
+        checkpoint.load_weights(self.model, saved.model, saved.path)
+        if self.average is not None:
+            checkpoint.load_weights(self.average.model, saved.weights, saved.path)
+        checkpoint.load_optimizer(self.optimizer, saved)
+
+    def step(self, batch: Batch, epoch: int, number: int) -> None:
+        """One optimizer step.
+
+        Args:
+            batch: on the device.
+            epoch: from 0.
+            number: steps of the run before this one.
+
+        Raises:
+            DivergedError: a loss or gradient is not finite; on a processor it is this step's, and
+                the weights are untouched.
+        """
+        config = self.config
+        set_lr(
+            self.optimizer,
+            lr_at(config.scheduler, config.optimizer.lr, number, self.total_steps),
+        )
+        self.model.train()
+        loss = self.loss_of(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = gradient_norm(self.model)
+        self._noted.append(_Noted(loss.detach(), norm, epoch + 1, number + 1, batch.ids))
+        if len(self._noted) >= self.steps_per_look:
+            self._look()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, number + 1)
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar on the device."""
+        image = batch.image.contiguous(memory_format=torch.channels_last)
+        forward = self._forward_for(tuple(image.shape))
+        with autocast(self.device, self.dtype):
+            outputs = forward(image)
+        # A cascade is taught at each of its outputs.
+        every = outputs if isinstance(outputs, tuple) else (outputs,)
+        losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
+        return torch.stack(losses).mean()
+
+    def settle(self) -> list[tuple[float, int]]:
+        """(loss, size of the batch) of every step since the last call, in order.
+
+        Raises:
+            DivergedError: one of them was not finite.
+        """
+        self._look()
+        settled, self._settled = self._settled, []
+        return settled
+
+    def check_weights(self, step: int) -> None:
+        """Refuse weights, running means and variances that are not finite numbers.
+
+        Raises:
+            DivergedError: the last update was too large to be held.
+        """
+        if not all(bool(torch.isfinite(t).all()) for t in self.model.state_dict().values()):
+            raise DivergedError(
+                f"step {step}: the update left weights that are not finite, so they are not "
+                f"saved; lower optimizer.lr ({self.config.optimizer.lr})"
+            )
+
+    def _look(self) -> None:
+        if not self._noted:
+            return
+        noted, self._noted = self._noted, []
+        numbers = torch.stack([n for step in noted for n in (step.loss.float(), step.norm.float())])
+        values = numbers.tolist()
+        for each, loss, norm in zip(noted, values[::2], values[1::2], strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise DivergedError(
+                    f"epoch {each.epoch}, step {each.step}: loss {loss}, gradient norm {norm}, "
+                    f"photographs {', '.join(sorted(set(each.ids)))}; lower optimizer.lr "
+                    f"({self.config.optimizer.lr}), or look for odd values in these files"
+                )
+            self._settled.append((loss, len(each.ids)))
+
+    def _forward_for(self, shape: tuple[int, ...]) -> Forward:
+        if self._forward is None:
+            self._forward = self.model
+            if self.config.compile:
+                # An epoch may be resumed at its last, smaller batch: the config knows better.
+                whole = (self.config.batch_size, *shape[1:])
+                self._forward = compiled(self.model, whole, self.device, self.dtype, self._say)
+        return self._forward
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Euclidean norm of all gradients, a scalar on their device."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    norm: Tensor = torch.stack(torch._foreach_norm(grads)).norm()
+    return norm
