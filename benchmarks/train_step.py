@@ -1,12 +1,15 @@
 """One training step, ours beside the textbook's, interleaved in one run.
 
     python benchmarks/train_step.py [--base-channels 64] [--size 256] [--batch 4] [--repeats 5]
+                                    [--device cpu|cuda] [--compile]
 
-The textbook's: float32, contiguous, BCELoss on the sigmoid, plain Adam. Ours: what the loop does on
-this machine (channels_last, own batch norm, fused Adam, bfloat16 where the processor has it, freed
-memory kept). Each lives in a process of its own, because how memory is kept is a setting of a
-process; they take turns, step by step. Prints the median seconds, images per second, the ratio, the
-peak memory of each, and JSON.
+The textbook's: float32, contiguous, BCELoss on the sigmoid, plain Adam, the loss read after each
+step. Ours: `Learner`, as the loop has it. Each lives in a process of its own, because how memory is
+kept is a setting of a process; they take turns, one step at a time on a processor and twenty on a
+GPU, which is waited for at the end of a turn only. Prints the median seconds, images per second,
+the ratio, the peak memory of each, the share of the matrix rate (floating point operations of the
+convolutions by PyTorch's own count, against a product of square matrices in the same number
+format), and JSON.
 """
 
 import argparse
@@ -18,86 +21,148 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from fundus_cli.config import LossConfig, LossName, OptimizerConfig, OptimizerName, Precision
+from fundus_cli.compose import Command, compose_dict, to_typed
+from fundus_cli.config import Precision, TrainConfig
+from fundus_cli.data.sampling import Batch
 from fundus_cli.memory import keep_freed_memory
 from fundus_cli.model.unet import UNet
-from fundus_cli.runtime import autocast, choose_precision
-from fundus_cli.training.learner import gradient_norm
-from fundus_cli.training.loss import build_loss
-from fundus_cli.training.optimizer import build_optimizer
+from fundus_cli.runtime import choose_precision
+from fundus_cli.training.learner import Learner
 
-CPU = torch.device("cpu")
 WARM_UP = 5
-"""Steps of each kind that are not counted: the heap of a new process is still growing."""
+"""Turns of each kind that are not counted: the heap of a new process is still growing."""
+STEPS_PER_TURN = {"cpu": 1, "cuda": 20}
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+Turn = Callable[[], float]
+"""Takes the steps of a turn; returns the last one's loss."""
 
 
-def plain(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callable[[], float]:
-    """A step as tutorials write it."""
+def config_of(options: argparse.Namespace) -> TrainConfig:
+    """The defaults of fundus-train with the network, batch and device of the command."""
+    words = (
+        *("model=unet", "model.depth=4", f"model.base_channels={options.base_channels}"),
+        *("optimizer=adam", "loss=bce", "ema_decay=0", "model.prior_bias=false"),
+        *(f"batch_size={options.batch}", f"data.patch_px={options.size}"),
+        *(f"device={options.device}", f"compile={str(options.compile).lower()}"),
+    )
+    return to_typed(compose_dict(Command(config_name="train", overrides=words))[0], TrainConfig)
+
+
+def synthetic(options: argparse.Namespace) -> Batch:
+    """Noise, and a tenth of the pixels to find."""
+    random = torch.Generator().manual_seed(0)
+    shape = (options.batch, 1, options.size, options.size)
+    image = torch.rand(options.batch, 3, options.size, options.size, generator=random)
+    target = (torch.rand(shape, generator=random) < 0.1).float()
+    tensors = (image, target, torch.ones(shape, dtype=torch.bool))
+    image, target, inside = (tensor.to(options.device) for tensor in tensors)
+    return Batch(image, target, inside, ("noise",) * options.batch)
+
+
+def plain(options: argparse.Namespace) -> Turn:
+    """Steps as tutorials write them."""
+    batch = synthetic(options)
+    torch.manual_seed(config_of(options).seed)
+    model = UNet(3, 1, options.base_channels, 4).to(options.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
     criterion = nn.BCELoss()
 
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = criterion(torch.sigmoid(model(image)), target)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
+    def turn() -> float:
+        loss = 0.0
+        for _ in range(STEPS_PER_TURN[options.device]):
+            optimizer.zero_grad()
+            error = criterion(torch.sigmoid(model(batch.image)), batch.target)
+            error.backward()
+            optimizer.step()
+            loss = error.item()
+        return loss
 
-    return step
+    return turn
 
 
-def ours(model: nn.Module, image: torch.Tensor, target: torch.Tensor) -> Callable[[], float]:
-    """A step as training/learner.py takes it."""
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = image.contiguous(memory_format=torch.channels_last)
-    config = OptimizerConfig(name=OptimizerName.adam, lr=1e-3, weight_decay=0.0)
-    optimizer = build_optimizer(model.parameters(), config, CPU)
-    loss_of = build_loss(LossConfig(name=LossName.bce))
-    fov_mask = torch.ones_like(target, dtype=torch.bool)
-    dtype = choose_precision(Precision.auto, CPU)
+def ours(options: argparse.Namespace) -> Turn:
+    """Steps as training/loop.py takes them."""
+    keep_freed_memory()
+    batch = synthetic(options)
+    learner = Learner(
+        config_of(options), np.array([0.1]), 10**6, torch.device(options.device), print_aside
+    )
 
-    def step() -> float:
-        with autocast(CPU, dtype):
-            logits = model(image)
-        loss = loss_of(logits, target, fov_mask)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        float(gradient_norm(model))
-        optimizer.step()
-        return float(loss.detach())
+    def turn() -> float:
+        for number in range(STEPS_PER_TURN[options.device]):
+            learner.step(batch, 0, number)
+        return learner.settle()[-1][0]
 
-    return step
+    return turn
+
+
+def print_aside(line: str) -> None:
+    """Where answers do not go."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def flops_per_step(options: argparse.Namespace) -> int:
+    """Forward and backward, by PyTorch's count of convolutions and matrix products."""
+    model = UNet(3, 1, options.base_channels, 4)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        image = torch.rand(1, 3, options.size, options.size)
+        model(image).sum().backward()
+    return int(counter.get_total_flops()) * options.batch
+
+
+def matrix_rate(options: argparse.Namespace) -> dict[str, float]:
+    """Operations per second of square products, the best of several, by number format."""
+    side = MATRIX_SIDE[options.device]
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        factor = torch.rand(side, side, device=options.device).to(dtype)
+        seconds = []
+        for _ in range(6):
+            waited_for(options)
+            started = time.perf_counter()
+            factor @ factor
+            waited_for(options)
+            seconds.append(time.perf_counter() - started)
+        rates[str(dtype).removeprefix("torch.")] = 2 * side**3 / min(seconds)
+    return rates
+
+
+def waited_for(options: argparse.Namespace) -> None:
+    """Let the GPU catch up."""
+    if options.device == "cuda":
+        torch.cuda.synchronize()
 
 
 KINDS = {"plain": plain, "ours": ours}
 
 
-def build(kind: str, options: argparse.Namespace) -> Callable[[], float]:
-    """A step of one kind on the same weights and the same batch."""
-    torch.manual_seed(0)
-    model = UNet(3, 1, options.base_channels, 4)
-    image = torch.rand(options.batch, 3, options.size, options.size)
-    target = (torch.rand(options.batch, 1, options.size, options.size) < 0.1).float()
-    return KINDS[kind](model, image, target)
-
-
 def serve(kind: str, options: argparse.Namespace) -> None:
-    """Take a step for every line that comes in; answer with seconds, loss and megabytes."""
-    if kind == "ours":
-        keep_freed_memory()
-    step = build(kind, options)
+    """Take a turn for every line that comes in; answer with seconds per step, loss, megabytes."""
+    turn = KINDS[kind](options)
     for _ in sys.stdin:
+        waited_for(options)
         started = time.perf_counter()
-        loss = step()
-        seconds = time.perf_counter() - started
-        print(seconds, loss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        loss = turn()
+        waited_for(options)
+        seconds = (time.perf_counter() - started) / STEPS_PER_TURN[options.device]
+        print(seconds, loss, peak_mb(options), flush=True)
+
+
+def peak_mb(options: argparse.Namespace) -> float:
+    """The most memory that this process held, of the GPU where it computes there."""
+    if options.device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Stepper:
-    """A process that takes one kind of step when asked to."""
+    """A process that takes a turn of one kind of step when asked to."""
 
     def __init__(self, kind: str) -> None:
         command = [sys.executable, *sys.argv, f"--serve={kind}"]
@@ -106,7 +171,7 @@ class Stepper:
         )
 
     def step(self) -> tuple[float, float, float]:
-        """Seconds, loss and the process's peak memory in megabytes."""
+        """Seconds per step, the last loss and the peak memory in megabytes."""
         assert self.process.stdin is not None and self.process.stdout is not None
         print(file=self.process.stdin, flush=True)
         seconds, loss, megabytes = map(float, self.process.stdout.readline().split())
@@ -124,6 +189,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", choices=STEPS_PER_TURN, default="cpu")
+    parser.add_argument("--compile", action="store_true", help="ours with compile=true")
     parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -135,25 +202,34 @@ def main() -> None:
         for stepper in steppers.values():
             stepper.step()
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    peak_mb: dict[str, float] = {}
+    peaks: dict[str, float] = {}
     for _ in range(options.repeats):
         for kind, stepper in steppers.items():
-            taken, _, peak_mb[kind] = stepper.step()
+            taken, _, peaks[kind] = stepper.step()
             seconds[kind].append(taken)
     for stepper in steppers.values():
         stepper.end()
     median = {kind: statistics.median(times) for kind, times in seconds.items()}
     ratios = [p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True)]
+    flops, rates = flops_per_step(options), matrix_rate(options)
+    precision = str(choose_precision(Precision.auto, torch.device(options.device)))
+    precision = precision.removeprefix("torch.")
+    share = flops / median["ours"] / rates[precision]
     result = {
         "base_channels": options.base_channels,
         "size_px": options.size,
         "batch_size": options.batch,
         "threads": torch.get_num_threads(),
-        "precision": str(choose_precision(Precision.auto, CPU)).removeprefix("torch."),
+        "device": options.device,
+        "compile": options.compile,
+        "precision": precision,
+        "flops_per_step": flops,
+        "matrix_flops_per_s": rates,
+        "share_of_matrix_rate": share,
         "seconds": median,
         "images_per_s": {kind: options.batch / s for kind, s in median.items()},
         "first_loss": losses,
-        "peak_mb": peak_mb,
+        "peak_mb": peaks,
         "ratio": {
             "median": statistics.median(ratios),
             "lowest": min(ratios),
@@ -163,10 +239,14 @@ def main() -> None:
     for kind in KINDS:
         print(
             f"{kind:6} {median[kind]:8.3f} s/step {options.batch / median[kind]:8.2f} images/s "
-            f"{peak_mb[kind]:8.0f} MB  first loss {losses[kind]:.6f}"
+            f"{peaks[kind]:8.0f} MB  first loss {losses[kind]:.6f}"
         )
     ratio = statistics.median(ratios)
     print(f"ratio  {ratio:8.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"rate   {flops / median['ours'] / 1e9:8.0f} GFLOP/s, {share:.0%} of a matrix product's "
+        f"{rates[precision] / 1e9:.0f} in {precision} ({rates['float32'] / 1e9:.0f} in float32)"
+    )
     print(json.dumps(result))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fundus_cli.config import Normalisation
 from fundus_cli.data.samples import Photograph
+from fundus_cli.data.transfer import on_device
 
 LOCAL_SIGMA_PX = 40
 """Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""
@@ -33,8 +34,8 @@ def normalise(image: Tensor, fov_mask: Tensor, photographs: Sequence[Photograph]
         fov_mask: (N, 1, H, W) bool.
         photographs: N, for their statistics.
     """
-    mean = torch.from_numpy(np.stack([p.mean for p in photographs])).to(image.device)
-    std = torch.from_numpy(np.stack([p.std for p in photographs])).to(image.device)
+    mean = on_device(np.stack([p.mean for p in photographs]), image.device)
+    std = on_device(np.stack([p.std for p in photographs]), image.device)
     return (image - mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, write_tiny_set
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
@@ -79,3 +80,26 @@ def test_they_stay_on_a_gpu_that_has_room_and_nowhere_else(
 def test_numbers_arrive_as_they_were() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert torch.equal(on_device(array, CPU), torch.arange(6.0).reshape(2, 3))
+
+
+@pytest.mark.parametrize("normalisation", ["unit", "fov", "local"])
+@pytest.mark.parametrize("augmentation", ["none", "standard", "cameras"])
+def test_batches_are_made_on_a_gpu_without_waiting_for_it(
+    root: Path, augmentation: str, normalisation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors without numbers, which PyTorch offers for machines without a GPU.
+
+    They refuse what would need their numbers on the processor, and what mixes devices.
+    """
+    own = sampler(root, f"data.normalisation={normalisation}", f"augment={augmentation}")
+    cuda = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    with FakeTensorMode():
+        own._resident = ResidentPhotographs(own.samples, own._images, cuda)
+        own.device = cuda
+        batch = own.batch(0, [0, 3, 5])
+        for tensor in (batch.image, batch.target, batch.fov_mask):
+            assert tensor.device == cuda
+            assert len(tensor) == 3
+        with pytest.raises(DataDependentOutputException):
+            batch.image.sum().item()
