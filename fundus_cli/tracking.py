@@ -4,14 +4,17 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fundus_cli.config import DataConfig, TrackerName, TrainConfig
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.reading import read_again
 from fundus_cli.errors import ConfigError
-from fundus_cli.inference.predict import Predictor
 from fundus_cli.report.overlays import draw_overlay
+
+if TYPE_CHECKING:
+    # A missing tracker or folder is told before torch is loaded.
+    from fundus_cli.inference.predict import Predictor
 
 NUM_OVERLAYS = 3
 MAX_SIDE_PX = 512
@@ -40,7 +43,7 @@ def check_tracker(config: TrainConfig) -> None:
 @contextlib.contextmanager
 def tracked(
     config: TrainConfig, folder: Path, dataset: Dataset, epoch: int
-) -> Iterator[Callable[[Mapping[str, Any], Predictor, float], object]]:
+) -> Iterator[Callable[[Mapping[str, Any], "Predictor", float], object]]:
     """A function that tells the tracker of an epoch; without a tracker it does nothing.
 
     Args:
@@ -72,7 +75,7 @@ class Tracker:
         self._structures = dataset.structures
         self._data = data
 
-    def epoch(self, row: Mapping[str, Any], predictor: Predictor, threshold: float) -> None:
+    def epoch(self, row: Mapping[str, Any], predictor: "Predictor", threshold: float) -> None:
         """One row of log.csv, and the overlays of the network as it is."""
         step = int(row["epoch"])
         for key, value in row.items():

@@ -139,6 +139,15 @@ def test_the_doors_load_neither_torch_nor_matplotlib(module: str) -> None:
     assert result.stdout.strip() == "set()", result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("module", ["fundus_cli.tracking", "fundus_cli.data.dataset"])
+def test_what_is_wrong_with_the_data_is_told_without_torch(module: str) -> None:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
 def test_no_pickle_is_ever_loaded() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
