@@ -123,6 +123,9 @@ class AugmentConfig:
     """Turn by an angle drawn evenly from -this to +this."""
     scale: float
     """Zoom by a factor drawn (on a log scale) from 1/(1+this) to 1+this."""
+    zoom: float = 1.0
+    """The zoom around which others are drawn; below 1 what is learned on is smaller than what is
+    seen later."""
     brightness: float
     """Add up to +-this (in units of full scale) to all channels."""
     contrast: float
@@ -149,6 +152,7 @@ class AugmentConfig:
         for key in ("scale", "brightness", "contrast", "colour", "detail", "illumination"):
             value = getattr(self, key)
             require(0 <= value <= 4, f"augment.{key}", value, "0 to 4")
+        require(0.25 <= self.zoom <= 4, "augment.zoom", self.zoom, "0.25 to 4")
         require(0 <= self.blur_px <= 16, "augment.blur_px", self.blur_px, "0 to 16")
         for key in ("sharpness", "noise", "grey"):
             value = getattr(self, key)

@@ -69,7 +69,7 @@ def window_px(config: AugmentConfig, patch_px: int) -> int:
     """
     # |cos| + |sin|, the growth of a turned square's bounding box, is largest at 45 degrees.
     angle = math.radians(min(config.rotation_deg, 45.0))
-    growth = (math.cos(angle) + math.sin(angle)) * (1 + config.scale)
+    growth = (math.cos(angle) + math.sin(angle)) * (1 + config.scale) / config.zoom
     # Measured between centres of the outer pixels; tiny excess is rounding, not a pixel.
     half = (patch_px - 1) / 2
     return patch_px + 2 * math.ceil(half * growth - half - 1e-6)
@@ -99,7 +99,7 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: Sequence[int]) -
         flip_h=(uniform[:, 0] < 0.5) & config.flips,
         flip_v=(uniform[:, 1] < 0.5) & config.flips,
         angle_deg=(evenly[:, 0] * config.rotation_deg).astype(np.float32),
-        zoom=factor(evenly[:, 1], config.scale),
+        zoom=np.float32(config.zoom) * factor(evenly[:, 1], config.scale),
         contrast=factor(evenly[:, 2], config.contrast),
         brightness=(evenly[:, 3] * config.brightness).astype(np.float32),
         colour=factor(evenly[:, 4:7], config.colour),

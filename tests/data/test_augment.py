@@ -232,17 +232,24 @@ def test_window_by_hand() -> None:
     assert window_px(augment_config(scale=0.5), 17) == 25
     assert window_px(augment_config(scale=0.5), 16) == 24
     assert window_px(STANDARD, 256) == 452
+    # Half a zoom needs twice the pixels, double a zoom half of them: 255 * 2 = 510, even: 512.
+    assert window_px(augment_config(zoom=0.5), 256) == 512
+    assert window_px(augment_config(zoom=2), 256) == 130
+    assert window_px(augment_config(zoom=0.8, scale=0.25, rotation_deg=180), 256) == 566
 
 
 @pytest.mark.parametrize("patch_px", [16, 33])
 @pytest.mark.parametrize("scale", [0, 0.25, 1])
 @pytest.mark.parametrize("rotation_deg", [0, 10, 60, 180])
-def test_window_never_runs_out_of_pixels(patch_px: int, scale: float, rotation_deg: float) -> None:
-    config = augment_config(rotation_deg=rotation_deg, scale=scale)
+@pytest.mark.parametrize("zoom", [0.7, 1, 1.5])
+def test_window_never_runs_out_of_pixels(
+    patch_px: int, scale: float, rotation_deg: float, zoom: float
+) -> None:
+    config = augment_config(rotation_deg=rotation_deg, scale=scale, zoom=zoom)
     side = window_px(config, patch_px)
     assert (side - patch_px) % 2 == 0
     for angle_deg in {rotation_deg, -rotation_deg, min(rotation_deg, 45)}:
-        drawn = draws(angle_deg=angle_deg, zoom=1 / (1 + scale))
+        drawn = draws(angle_deg=angle_deg, zoom=zoom / (1 + scale))
         assert apply_geometry(drawn, torch.ones(1, 1, side, side), (patch_px,) * 2).min() > 0.999
         if side > patch_px and angle_deg in (0, 45):
             # Two pixels less would not have been enough.
@@ -259,6 +266,16 @@ def test_outside_the_window_is_zero_in_every_channel() -> None:
 
 
 # What is drawn.
+
+
+def test_zooms_lie_around_their_own_middle() -> None:
+    indices = range(400)
+    around_one = draw(augment_config(scale=0.25), 0, 0, indices).zoom
+    assert 0.8 <= around_one.min() < 0.82
+    assert 1.22 < around_one.max() <= 1.25
+    smaller = draw(augment_config(scale=0.25, zoom=0.9), 0, 0, indices).zoom
+    np.testing.assert_allclose(smaller, 0.9 * around_one, rtol=1e-6)
+    assert (draw(augment_config(zoom=0.9), 0, 0, indices).zoom == np.float32(0.9)).all()
 
 
 def same(one: Draws, other: Draws) -> bool:
