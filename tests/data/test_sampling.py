@@ -111,6 +111,21 @@ def test_masks_come_back_from_their_bits() -> None:
     assert np.array_equal(PackedMasks.pack(masks).unpack(), masks)
 
 
+@pytest.mark.parametrize("inside", ["disc", "all", "nothing"])
+def test_statistics_are_those_of_the_pixels_inside(inside: str) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (60, 70, 3), np.uint8)
+    image[..., 2] = 255
+    y, x = np.ogrid[:60, :70]
+    masks = {"disc": (y - 30) ** 2 + (x - 35) ** 2 < 400, "all": y + x >= 0, "nothing": y + x < 0}
+    mean, std = fov_statistics(image, masks[inside])
+    pixels = image[masks[inside]].astype(np.float64) / 255
+    if inside == "nothing":
+        pixels = np.zeros((1, 3))
+    assert mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std, np.maximum(pixels.std(axis=0), 1 / 255), rtol=1e-6)
+
+
 def test_statistics_of_a_flat_photograph_do_not_divide_by_zero() -> None:
     mean, std = fov_statistics(np.full((4, 4, 3), 51, np.uint8), np.ones((4, 4), bool))
     assert mean == pytest.approx([0.2, 0.2, 0.2])
