@@ -13,7 +13,7 @@ from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.fov import fov_diameter_px
 from fundus_cli.data.samples import PackedMasks, fov_statistics, resize_mask, working_size
-from fundus_cli.data.sampling import TrainingSampler, whole_image
+from fundus_cli.data.sampling import TrainingSampler, _window, whole_image
 
 CPU = torch.device("cpu")
 
@@ -60,6 +60,21 @@ def test_vessels_stay_where_the_photograph_shows_them(root: Path) -> None:
     vessel, ground = inside & (batch.target > 0.9), inside & (batch.target < 0.1)
     assert float(green[vessel].mean()) < float(green[ground].mean()) - 1
     assert float(batch.image[~inside.expand_as(batch.image)].abs().max()) == 0
+
+
+@pytest.mark.parametrize("centre", [(32, 32), (3, 60), (63, 0)])
+@pytest.mark.parametrize("side", [20, 21, 90])
+def test_a_window_is_black_and_outside_beyond_the_frame(
+    root: Path, centre: tuple[int, int], side: int
+) -> None:
+    sample = sampler(config_of(root)).samples[0]
+    window = _window(sample, sample.image, centre, side)
+    fov = sample.fov_mask * np.uint8(255)
+    planes = np.concatenate([sample.image, sample.target, fov[None]])
+    padded = np.pad(planes, ((0, 0), (100, 100), (100, 100)))
+    top, left = (100 + at - side // 2 for at in centre)
+    assert window.dtype == np.uint8
+    assert np.array_equal(window, padded[:, top : top + side, left : left + side])
 
 
 def test_whole_photographs_of_different_sizes_are_padded_without_counting(root: Path) -> None:
