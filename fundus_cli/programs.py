@@ -18,6 +18,7 @@ from fundus_cli.config import (
     TrainConfig,
 )
 from fundus_cli.memory import keep_freed_memory
+from fundus_cli.preloading import importing
 from fundus_cli.run.folder import check_unused, check_writable
 from fundus_cli.run.resume import finished
 from fundus_cli.run.signals import StopRequest
@@ -70,10 +71,9 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
         check_tracker(config)
         from fundus_cli.data.dataset import load_dataset
 
-        with stop.unwinding():
+        with importing("torch"), stop.unwinding():
             dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
         terminal.close_bar()
-        # Only now: whatever is wrong with the photographs is told before torch is loaded.
         from fundus_cli.train import train
 
         train(config, dataset, stop, terminal)

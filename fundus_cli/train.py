@@ -8,7 +8,6 @@ from typing import Any
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.errors import FundusError, Interrupted
-from fundus_cli.report.curves import draw_curves
 from fundus_cli.reporting import make_report
 from fundus_cli.run import checkpoint
 from fundus_cli.run.environment import changes, describe
@@ -17,7 +16,6 @@ from fundus_cli.run.folder import check_unused, held, holds_run, write_status
 from fundus_cli.run.machine import trouble
 from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoint
 from fundus_cli.run.signals import StopRequest
-from fundus_cli.scoring import predictor_of, say_scores, score, write_scores
 from fundus_cli.terminal import Terminal
 from fundus_cli.tracking import tracked
 from fundus_cli.training.loop import Console, Trainer
@@ -77,6 +75,9 @@ def _train_in(
     name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
 
     def draw() -> None:
+        # Here and in _finish: the first step does not wait for what draws and scores.
+        from fundus_cli.report.curves import draw_curves
+
         draw_curves(trainer.progress.rows, folder / "curves.png", name)
 
     if trainer.progress.rows:
@@ -139,6 +140,8 @@ def _finish(
     terminal: Terminal,
 ) -> dict[str, Any]:
     """Score best.pt exactly as fundus-eval will; returns the summary."""
+    from fundus_cli.scoring import predictor_of, say_scores, score, write_scores
+
     progress = trainer.progress
     summary: dict[str, Any] = {
         "epochs": config.epochs,

@@ -64,8 +64,10 @@ ALLOWED = {
     "export": {"", "errors", "config", "data", "run", "runtime", "inference", "scoring"},
     "sweep": {"errors", "compose", "overrides", "report", "run", "job"},
     "job": {"overrides", "report", "run"},
+    "preloading": set(),
     "programs": {
         "memory",
+        "preloading",
         "check",
         "export",
         "predict",

@@ -165,13 +165,17 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
 def _window(sample: Sample, image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
     """(3 + S + 1, side, side) uint8 around a pixel; 0, and outside the FOV, beyond the frame."""
     num = 3 + len(sample.target) + 1
-    window = np.zeros((num, side, side), np.uint8)
+    window = np.empty((num, side, side), np.uint8)
     top, left = centre[0] - side // 2, centre[1] - side // 2
     height, width = sample.fov_mask.shape
     y0, y1 = max(top, 0), min(top + side, height)
     x0, x1 = max(left, 0), min(left + side, width)
-    inside = (slice(None), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    window[:3][inside] = image[:, y0:y1, x0:x1]
-    window[3:-1][inside] = sample.target[:, y0:y1, x0:x1]
-    window[-1:][inside] = sample.fov_mask[None, y0:y1, x0:x1].view(np.uint8) * np.uint8(255)
+    for beyond in (slice(0, y0 - top), slice(y1 - top, side)):
+        window[:, beyond] = 0
+    for beyond in (slice(0, x0 - left), slice(x1 - left, side)):
+        window[:, :, beyond] = 0
+    inside = window[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    inside[:3] = image[:, y0:y1, x0:x1]
+    inside[3:-1] = sample.target[:, y0:y1, x0:x1]
+    np.multiply(sample.fov_mask[y0:y1, x0:x1], 255, out=inside[-1], dtype=np.uint8)
     return window

@@ -1,15 +1,23 @@
 """The optimizer, and the learning rate as a pure function of the step."""
 
+import inspect
 import math
 from collections.abc import Iterable
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
 from fundus_cli.config import OptimizerConfig, OptimizerName, SchedulerConfig, SchedulerName
 
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
+
 FUSED_DEVICES = ("cpu", "cuda", "mps")
 """Where PyTorch updates all parameters in one pass: 3 times faster for Adam on a CPU core."""
+
+
+COMPILER_FREE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "step")
+"""Methods that PyTorch wraps so that torch.compile sees them, which imports all of it: 1.5 s."""
 
 
 def build_optimizer(
@@ -27,7 +35,7 @@ def build_optimizer(
     every = list(parameters)
     match config.name:
         case OptimizerName.adam:
-            return torch.optim.Adam(every, lr=lr, weight_decay=weight_decay, fused=fused)
+            return _plain(torch.optim.Adam)(every, lr=lr, weight_decay=weight_decay, fused=fused)
         case OptimizerName.adamw:
             decayed = [parameter for parameter in every if parameter.ndim >= 2]
             spared = [parameter for parameter in every if parameter.ndim < 2]
@@ -35,11 +43,23 @@ def build_optimizer(
                 {"params": decayed, "weight_decay": weight_decay},
                 {"params": spared, "weight_decay": 0.0},
             ]
-            return torch.optim.AdamW(groups, lr=lr, fused=fused)
+            return _plain(torch.optim.AdamW)(groups, lr=lr, fused=fused)
         case OptimizerName.sgd:
-            return torch.optim.SGD(
+            return _plain(torch.optim.SGD)(
                 every, lr=lr, momentum=config.momentum, weight_decay=weight_decay, fused=fused
             )
+
+
+def _plain(kind: type[Kind]) -> type[Kind]:
+    """An optimizer class with the same numbers and state, whose methods call no compiler.
+
+    What functools.wraps leaves behind leads to the methods themselves; where a version of PyTorch
+    wraps none, they are the same.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in COMPILER_FREE}
+    # The wrapper of `step` turned gradients off, too.
+    methods["step"] = torch.no_grad()(methods["step"])
+    return cast(type[Kind], type(kind.__name__, (kind,), methods))
 
 
 def lr_at(config: SchedulerConfig, peak_lr: float, step: int, total_steps: int) -> float:

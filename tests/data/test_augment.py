@@ -6,10 +6,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
-from fundus_cli.data.appearance import apply_appearance
+from fundus_cli.data.appearance import STRETCH, apply_appearance
 from fundus_cli.data.augment import Draws, apply_geometry, draw, window_px
 
 NO_OPTIONS = {
@@ -202,6 +203,73 @@ def test_each_sample_gets_its_own_change() -> None:
     for one in range(4):
         for other in range(one):
             assert (patch[one] - patch[other]).abs().max() > 0.1
+
+
+def bilinear(plane: np.ndarray, y: float, x: float) -> float:
+    """The value between four pixels of a plane that is 0 outside, in plain Python."""
+    top, left = math.floor(y), math.floor(x)
+    total = 0.0
+    for row in (top, top + 1):
+        for column in (left, left + 1):
+            if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
+                weight = (1 - abs(y - row)) * (1 - abs(x - column))
+                total += weight * float(plane[row, column])
+    return total
+
+
+@pytest.mark.parametrize("hw", [(20, 20), (13, 26)])
+@pytest.mark.parametrize("index", range(6))
+def test_every_pixel_is_the_one_that_the_matrix_names(index: int, hw: tuple[int, int]) -> None:
+    window = torch.randint(0, 256, (1, 3, 37, 40), generator=torch.Generator().manual_seed(index))
+    drawn = draw(STANDARD, 4, 0, [index])
+    patch = apply_geometry(drawn, window.to(torch.uint8), hw)[0, 1] * 255
+    angle, zoom = math.radians(drawn.angle_deg[0]), float(drawn.zoom[0])
+    flip_x, flip_y = (-1 if flip[0] else 1 for flip in (drawn.flip_h, drawn.flip_v))
+    plane = window[0, 1].numpy()
+    for row in range(0, hw[0], 3):
+        for column in range(0, hw[1], 3):
+            y, x = row - (hw[0] - 1) / 2, column - (hw[1] - 1) / 2
+            source_y = flip_y * (math.sin(angle) * x + math.cos(angle) * y) / zoom + 18
+            source_x = flip_x * (math.cos(angle) * x - math.sin(angle) * y) / zoom + 19.5
+            expected = bilinear(plane, source_y, source_x)
+            assert float(patch[row, column]) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("config", [STANDARD, augment_config(flips=True), NOTHING])
+def test_bytes_come_out_as_shares(config: AugmentConfig) -> None:
+    side = window_px(config, 24)
+    window = (noise(3, 5, side, side) * 255).to(torch.uint8)
+    drawn = draw(config, 0, 0, range(3))
+    shares = apply_geometry(drawn, window, (24, 24))
+    assert shares.dtype == torch.float32
+    expected = apply_geometry(drawn, window.float(), (24, 24)) / 255
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-6)
+    full = apply_geometry(drawn, torch.full_like(window, 255), (24, 24))
+    assert full.min() > 0.9999
+    assert full.max() < 1.00001
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_what_a_window_has_beyond_the_need_changes_nothing(index: int) -> None:
+    drawn = draw(STANDARD, 2, 0, [index])
+    window = noise(1, 2, 96, 96)
+    patch = apply_geometry(drawn, window, (32, 32))
+    wider = torch.nn.functional.pad(window, (50, 50, 50, 50), value=7.0)
+    torch.testing.assert_close(apply_geometry(drawn, wider, (32, 32)), patch, rtol=0, atol=1e-4)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    side = window_px(STANDARD, 36)
+    window, drawn = noise(2, 5, side, side), draw(STANDARD, 1, 0, [0, 1])
+    before = torch.get_num_threads()
+    patches = []
+    try:
+        for num_threads in (1, 2, 3, 5):
+            torch.set_num_threads(num_threads)
+            patches.append(apply_geometry(drawn, window, (36, 36)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(patches[0], other) for other in patches[1:])
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -451,6 +519,68 @@ def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
         )
 
 
+def gaussian(image: np.ndarray, sd: float) -> np.ndarray:
+    """Each plane of (C, H, W) under a Gaussian of three deviations' reach, in double precision."""
+    offsets = np.arange(-math.ceil(3 * sd), math.ceil(3 * sd) + 1)
+    taps = np.exp(-(offsets**2) / (2 * sd**2))
+    return filtered(image, taps / taps.sum())
+
+
+def filtered(image: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    down = ndimage.correlate1d(image.astype(np.float64), taps, axis=1, mode="nearest")
+    return np.asarray(ndimage.correlate1d(down, taps, axis=2, mode="nearest"))
+
+
+@pytest.mark.parametrize("hw", [(40, 33), (4, 7)])
+def test_blur_equals_a_plain_filter_and_spares_who_drew_none(hw: tuple[int, int]) -> None:
+    image = noise(3, 3, *hw)
+    drawn = draws(3)
+    drawn.blur_px[:] = [0, 0.7, 2.3]
+    blurred = apply_appearance(drawn, image)
+    assert torch.equal(blurred[0], image[0])
+    for n, sd in ((1, 0.7), (2, 2.3)):
+        np.testing.assert_allclose(blurred[n], gaussian(image[n].numpy(), sd), atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [-0.8, 0.6])
+def test_sharpness_equals_a_plain_filter(share: float) -> None:
+    image = noise(1, 3, 21, 30) * 0.4 + 0.3
+    soft = filtered(image[0].numpy(), np.array([1, 4, 6, 4, 1]) / 16)
+    expected = image[0].numpy() + share * (image[0].numpy() - soft)
+    changed = apply_appearance(draws(sharpness=share), image)
+    np.testing.assert_allclose(changed[0], expected.clip(0, 1), atol=1e-6)
+
+
+def surroundings(plane: np.ndarray, side: int) -> np.ndarray:
+    """Means of blocks, of those with their neighbours, then linear between the middles."""
+    rows, columns = (-(-length // side) for length in plane.shape)
+    blocks = np.array(
+        [
+            [
+                plane[r * side : (r + 1) * side, c * side : (c + 1) * side].mean()
+                for c in range(columns)
+            ]
+            for r in range(rows)
+        ]
+    )
+    padded = np.pad(blocks, 1, mode="edge")
+    near = np.array(
+        [[padded[r : r + 3, c : c + 3].mean() for c in range(columns)] for r in range(rows)]
+    )
+    places = [(np.arange(length) + 0.5) / side - 0.5 for length in plane.shape]
+    grid = np.meshgrid(*places, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(near, grid, order=1, mode="nearest"))
+
+
+@pytest.mark.parametrize("hw", [(64, 48), (50, 71), (9, 30)])
+def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
+    image = noise(1, 3, *hw) * 0.2 + 0.4
+    changed = apply_appearance(draws(detail=1.7), image)[0].numpy()
+    for plane, found in zip(image[0].numpy().astype(np.float64), changed, strict=True):
+        around = surroundings(plane, min(16, *hw))
+        np.testing.assert_allclose(found, around + 1.7 * (plane - around), atol=1e-5)
+
+
 def test_grey_by_hand() -> None:
     image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1)
     # The grey picture is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
@@ -476,6 +606,41 @@ def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
         alone = apply_appearance(sample(only_noise, n), image[n : n + 1]) - 0.5
         assert torch.equal(alone[0], noisy[n])
     assert not torch.equal(noisy[0] / drawn.noise[0], noisy[1] / drawn.noise[1])
+
+
+def only_noise(num: int, **changes: object) -> Tensor:
+    """Noise of a deviation of 1 whose middle is not clamped away, as it was added."""
+    image = torch.full((num, 3, 96, 96), 0.5)
+    return (apply_appearance(draws(num, noise=0.05, **changes), image) - 0.5) / 0.05
+
+
+def test_noise_is_normal_and_its_values_are_independent() -> None:
+    values = only_noise(1, noise_seed=123_456_789_012)[0]
+    flat = values.flatten().double()
+    # 27,648 values: the mean is known to .006, the deviation to .004, a correlation to .006.
+    assert float(flat.mean()) == pytest.approx(0, abs=0.03)
+    assert float(flat.std()) == pytest.approx(1, abs=0.02)
+    for limit, share in ((1, 0.3173), (2, 0.0455), (3, 0.0027)):
+        assert float((flat.abs() > limit).double().mean()) == pytest.approx(share, abs=0.01)
+    for step in (1, 2, 96, 97, 96 * 96):
+        assert abs(float((flat[step:] * flat[:-step]).mean())) < 0.03, step
+
+
+def test_noise_of_two_samples_has_nothing_in_common() -> None:
+    drawn = draw(CAMERAS, 0, 0, range(6))
+    fields_of = [only_noise(1, noise_seed=int(seed)).flatten() for seed in drawn.noise_seed]
+    between = torch.corrcoef(torch.stack(fields_of)) - torch.eye(6)
+    assert float(between.abs().max()) < 0.03
+
+
+def test_noise_of_a_large_photograph_does_not_come_again() -> None:
+    image = torch.full((1, 3, 700, 800), 0.5)
+    noisy = apply_appearance(draws(noise=0.05, noise_seed=987_654_321), image) - 0.5
+    flat = noisy.flatten() / 0.05
+    assert float(flat.std()) == pytest.approx(1, abs=0.01)
+    stretches = flat[: 3 * STRETCH].reshape(3, STRETCH)
+    between = torch.corrcoef(stretches) - torch.eye(3)
+    assert float(between.abs().max()) < 0.01
 
 
 def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:

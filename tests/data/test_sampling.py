@@ -13,7 +13,7 @@ from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.fov import fov_diameter_px
 from fundus_cli.data.samples import PackedMasks, fov_statistics, resize_mask, working_size
-from fundus_cli.data.sampling import TrainingSampler, whole_image
+from fundus_cli.data.sampling import TrainingSampler, _window, whole_image
 
 CPU = torch.device("cpu")
 
@@ -60,6 +60,21 @@ def test_vessels_stay_where_the_photograph_shows_them(root: Path) -> None:
     vessel, ground = inside & (batch.target > 0.9), inside & (batch.target < 0.1)
     assert float(green[vessel].mean()) < float(green[ground].mean()) - 1
     assert float(batch.image[~inside.expand_as(batch.image)].abs().max()) == 0
+
+
+@pytest.mark.parametrize("centre", [(32, 32), (3, 60), (63, 0)])
+@pytest.mark.parametrize("side", [20, 21, 90])
+def test_a_window_is_black_and_outside_beyond_the_frame(
+    root: Path, centre: tuple[int, int], side: int
+) -> None:
+    sample = sampler(config_of(root)).samples[0]
+    window = _window(sample, sample.image, centre, side)
+    fov = sample.fov_mask * np.uint8(255)
+    planes = np.concatenate([sample.image, sample.target, fov[None]])
+    padded = np.pad(planes, ((0, 0), (100, 100), (100, 100)))
+    top, left = (100 + at - side // 2 for at in centre)
+    assert window.dtype == np.uint8
+    assert np.array_equal(window, padded[:, top : top + side, left : left + side])
 
 
 def test_whole_photographs_of_different_sizes_are_padded_without_counting(root: Path) -> None:
@@ -109,6 +124,21 @@ def test_a_shrunk_mask_keeps_the_covered_share() -> None:
 def test_masks_come_back_from_their_bits() -> None:
     masks = np.random.default_rng(0).random((2, 7, 13)) < 0.3
     assert np.array_equal(PackedMasks.pack(masks).unpack(), masks)
+
+
+@pytest.mark.parametrize("inside", ["disc", "all", "nothing"])
+def test_statistics_are_those_of_the_pixels_inside(inside: str) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (60, 70, 3), np.uint8)
+    image[..., 2] = 255
+    y, x = np.ogrid[:60, :70]
+    masks = {"disc": (y - 30) ** 2 + (x - 35) ** 2 < 400, "all": y + x >= 0, "nothing": y + x < 0}
+    mean, std = fov_statistics(image, masks[inside])
+    pixels = image[masks[inside]].astype(np.float64) / 255
+    if inside == "nothing":
+        pixels = np.zeros((1, 3))
+    assert mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std, np.maximum(pixels.std(axis=0), 1 / 255), rtol=1e-6)
 
 
 def test_statistics_of_a_flat_photograph_do_not_divide_by_zero() -> None:

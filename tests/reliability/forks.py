@@ -26,14 +26,14 @@ from reliability.kit import SITECUSTOMIZE, listen_to_signals
 
 from fundus_cli.cli import main
 
-# Imported here so that no child has to: torch imports its compiler with the first optimizer, the
-# page's parts come with the page. Drawing needs no display.
+# Imported here so that no child has to: what scores and draws comes at the end of a run, the page's
+# parts with the page. Drawing needs no display.
 matplotlib.use("Agg")
 for _name in (
-    "torch._dynamo",
     "matplotlib.pyplot",
     "fundus_cli.command",
     "fundus_cli.train",
+    "fundus_cli.scoring",
     "fundus_cli.report.run_page",
 ):
     importlib.import_module(_name)

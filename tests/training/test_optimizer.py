@@ -60,6 +60,42 @@ def test_update_equals_torch(config: OptimizerConfig, reference) -> None:
         torch.testing.assert_close(ours_one, theirs_one, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", list(OptimizerName))
+def test_state_is_torchs_and_goes_both_ways(name: OptimizerName) -> None:
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    config = OptimizerConfig(name=name, lr=1e-2, weight_decay=0.0, momentum=0.9)
+    net, twin = network(), network()
+    ours = build_optimizer(net.parameters(), config, CPU)
+    assert isinstance(ours, kinds[name.value])
+    twin_of = dict(zip(net.parameters(), twin.parameters(), strict=True))
+    groups = [{**g, "params": [twin_of[p] for p in g["params"]]} for g in ours.param_groups]
+    theirs = kinds[name.value](groups, lr=1e-2)
+    weights_after(net, ours)
+    weights_after(twin, theirs)
+    one, other = ours.state_dict(), theirs.state_dict()
+    assert one["param_groups"] == other["param_groups"]
+    assert len(one["state"]) == 6
+    torch.testing.assert_close(one["state"], other["state"], rtol=0, atol=0)
+    again = build_optimizer(net.parameters(), config, CPU)
+    again.load_state_dict(copy.deepcopy(other))
+    pairs = zip(weights_after(net, again), weights_after(twin, theirs), strict=True)
+    assert all(torch.equal(parameter, further) for parameter, further in pairs)
+
+
+def test_a_step_follows_no_gradient_and_leaves_gradients_on() -> None:
+    net = network()
+    config = OptimizerConfig(name=OptimizerName.adam, lr=1e-2, weight_decay=0.0)
+    optimizer = build_optimizer(net.parameters(), config, CPU)
+    weights_after(net, optimizer, steps=2)
+    assert torch.is_grad_enabled()
+    for parameter in net.parameters():
+        assert parameter.requires_grad
+        assert parameter.is_leaf
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    assert len(moments) == 18
+    assert not any(value.requires_grad for value in moments)
+
+
 def test_first_adam_step_by_hand() -> None:
     # Bias-corrected moments of one gradient g are g and g*g, so the step is lr * sign(g).
     parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
