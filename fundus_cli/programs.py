@@ -71,8 +71,14 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
         check_tracker(config)
         from fundus_cli.data.dataset import load_dataset
 
-        with importing("torch"), stop.unwinding():
-            dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
+        with importing("torch") as begin, stop.unwinding():
+
+            def reading(total: int) -> None:
+                # From the first photograph on: that all files are there is told before.
+                begin()
+                terminal.reading(total)
+
+            dataset = load_dataset(config.data, progress=reading, drawing=terminal.drawing)
         terminal.close_bar()
         from fundus_cli.train import train
 

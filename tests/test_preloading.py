@@ -64,7 +64,10 @@ def test_a_module_is_imported_beside_the_block_and_ready_behind_it(
     text = "import gc, threading, time\ntime.sleep(0.3)\nthread = threading.current_thread()\n"
     name = module(tmp_path, "imported_beside", text + "collected = gc.isenabled()\n")
     interval = sys.getswitchinterval()
-    with importing(name):
+    with importing(name) as begin:
+        assert name not in sys.modules
+        begin()
+        begin()
         assert not hasattr(sys.modules.get(name), "collected")
         assert sys.getswitchinterval() < interval
     found = sys.modules[name]
@@ -79,8 +82,8 @@ def test_a_failed_import_is_told_where_the_module_is_asked_for(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     name = module(tmp_path, "fails_beside", "raise ImportError('no such library')\n")
-    with importing(name):
-        pass
+    with importing(name) as begin:
+        begin()
     assert gc.isenabled()
     with pytest.raises(ImportError, match="no such library"):
         __import__(name)
@@ -91,6 +94,19 @@ def test_an_error_in_the_block_waits_for_the_import_and_goes_on(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     name = module(tmp_path, "finished_beside", "import time\ntime.sleep(0.2)\ndone = True\n")
-    with pytest.raises(ValueError, match="the block's own"), importing(name):
+    with pytest.raises(ValueError, match="the block's own"), importing(name) as begin:
+        begin()
         raise ValueError("the block's own")
     assert sys.modules[name].done
+
+
+def test_nothing_is_imported_for_what_fails_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = module(tmp_path, "never_beside", "done = True\n")
+    interval = sys.getswitchinterval()
+    with pytest.raises(ValueError, match="no such folder"), importing(name):
+        raise ValueError("no such folder")
+    assert name not in sys.modules
+    assert sys.getswitchinterval() == interval

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fundus_cli.data.augment import Draws
+from fundus_cli.data.transfer import on_device
 
 SURROUNDINGS_PX = 16
 """Side of the blocks whose means are the surroundings of a pixel: wider than any vessel's wall."""
@@ -79,7 +80,7 @@ def _greyer(draws: Draws, image: Tensor) -> Tensor:
     """Each channel moved towards the grey picture, as one product per pixel."""
     share = draws.grey[:, None, None]
     mixture = (1 - share) * np.eye(3, dtype=np.float32) + share * draws.grey_weights[:, None]
-    mixed = torch.from_numpy(mixture).to(image.device) @ image.flatten(2)
+    mixed = on_device(mixture, image.device) @ image.flatten(2)
     return mixed.reshape(image.shape)
 
 
@@ -99,7 +100,7 @@ def _recoloured(draws: Draws, image: Tensor) -> Tensor:
 
 def _per_sample(values: NDArray[np.float32], image: Tensor) -> Tensor:
     """(N,) or (N, 3) as (N, 1 or 3, 1, 1) on the image's device."""
-    return torch.from_numpy(values).to(image.device).reshape(len(values), -1, 1, 1)
+    return on_device(values, image.device).reshape(len(values), -1, 1, 1)
 
 
 def _stretched(image: Tensor, around: Tensor, factor: NDArray[np.float32]) -> Tensor:
@@ -134,7 +135,7 @@ def _block_means(length: int, side: int, device: torch.device) -> tuple[Tensor, 
 
 def _light(draws: Draws, image: Tensor) -> Tensor:
     """(N, 1, H, W) factors, the same for every channel."""
-    grid = torch.from_numpy(draws.light).to(image.device)[:, None]
+    grid = on_device(draws.light, image.device)[:, None]
     down, across = (
         _weights("bicubic", num, length, True, image.device)
         for num, length in zip(grid.shape[-2:], image.shape[-2:], strict=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
+from fundus_cli.data.transfer import on_device
 from fundus_cli.randomness import Purpose, generator
 
 LIGHT_GRID = 3
@@ -145,7 +146,7 @@ def apply_geometry(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Ten
         window = window[..., top : top + out_hw[0], left : left + out_hw[1]]
     for flipped, dim in ((draws.flip_h, -1), (draws.flip_v, -2)):
         if flipped.any():
-            chosen = torch.from_numpy(flipped).to(window.device)[:, None, None, None]
+            chosen = on_device(flipped, window.device)[:, None, None, None]
             window = torch.where(chosen, window.flip(dim), window)
     return window if window.is_floating_point() else window.float().div_(255)
 
@@ -218,7 +219,7 @@ def _source_grids(
     )
     grid = torch.empty(len(draws.zoom), *out_hw, 2, device=device)
     for axis, (along_x, along_y) in enumerate(terms):
-        from_x = torch.from_numpy(np.outer(along_x, x).astype(np.float32)).to(device)
-        from_y = torch.from_numpy(np.outer(along_y, y).astype(np.float32)).to(device)
+        from_x = on_device(np.outer(along_x, x).astype(np.float32), device)
+        from_y = on_device(np.outer(along_y, y).astype(np.float32), device)
         torch.add(from_x[:, None, :], from_y[:, :, None], out=grid[..., axis])
     return grid

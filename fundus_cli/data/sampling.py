@@ -99,9 +99,7 @@ class TrainingSampler:
             ]
             windows = self._windows(samples, centres, augment.window_px(self.augmentation, patch))
         draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
-        planes = windows.float()
-        # Divided only now: a patch has a fraction of its window's pixels.
-        planes = augment.apply_geometry(draws, planes, hw) / 255
+        planes = augment.apply_geometry(draws, windows, hw)
         image = apply_appearance(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
-from fundus_cli.data import transfer
+from fundus_cli.data import appearance, transfer
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.sampling import TrainingSampler
 from fundus_cli.data.transfer import ResidentPhotographs, num_bytes, on_device
@@ -92,6 +92,9 @@ def test_batches_are_made_on_a_gpu_without_waiting_for_it(
     They refuse what would need their numbers on the processor, and what mixes devices.
     """
     own = sampler(root, f"data.normalisation={normalisation}", f"augment={augmentation}")
+    for kept in ("_weights", "_block_means", "_normal_numbers"):
+        # What lies ready on a device must not be of another test's making.
+        monkeypatch.setattr(appearance, kept, getattr(appearance, kept).__wrapped__)
     cuda = torch.device("cuda", 0)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     with FakeTensorMode():
