@@ -25,7 +25,6 @@ MIN_AREA_SHARE = 0.01
 """A bright region smaller than this share of the picture is a reflection or a text mark."""
 SMALL_PX = 150
 """In a picture below this size, smoothing shifts the border by one pixel instead of two."""
-SQUARE = np.ones((3, 3), bool)
 
 
 def find_fov(image: np.ndarray) -> np.ndarray:
@@ -112,19 +111,39 @@ def _darkest_corner(level: np.ndarray) -> tuple[float, float]:
     side = max(2, min(level.shape) // 40)
     near, far = slice(None, side), slice(-side, None)
     corners = [level[rows, columns] for rows in (near, far) for columns in (near, far)]
-    darkest = min(corners, key=lambda corner: float(np.median(corner)))
-    return float(np.median(darkest)), float(darkest.std())
+    medians = np.median(np.reshape(corners, (4, -1)), axis=1)
+    darkest = int(medians.argmin())
+    return float(medians[darkest]), float(corners[darkest].std())
 
 
 def _largest_region(bright: np.ndarray) -> np.ndarray:
     """The largest connected part, without thin attachments and holes."""
-    opened = ndimage.binary_opening(bright, SQUARE)
+    opened = _dilated(_eroded(bright, beyond=False))
     labels, count = ndimage.label(opened)
     if count == 0:
-        return np.asarray(opened)
+        return opened
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()))
+    parts, count = ndimage.label(labels != sizes.argmax())
+    is_filled = np.ones(count + 1, bool)
+    for at_frame in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        is_filled[at_frame] = False
+    is_filled[0] = True
+    return np.asarray(is_filled[parts])
+
+
+def _eroded(inside: np.ndarray, *, beyond: bool) -> np.ndarray:
+    """Where a pixel and its eight neighbours are inside; `beyond` says whether the frame is."""
+    height, width = inside.shape
+    framed = np.full((height + 2, width + 2), beyond)
+    framed[1:-1, 1:-1] = inside
+    rows = framed[:-2] & framed[1:-1] & framed[2:]
+    return np.asarray(rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:])
+
+
+def _dilated(inside: np.ndarray) -> np.ndarray:
+    """Where a pixel or one of its eight neighbours is inside."""
+    return ~_eroded(~inside, beyond=True)
 
 
 def _is_step(level: np.ndarray, region: np.ndarray, surround: float, threshold: float) -> bool:
@@ -143,7 +162,9 @@ def _above_half_height(level: np.ndarray, region: np.ndarray, surround: float) -
     depth = 1 if max(level.shape) < SMALL_PX else 2
     beside = ndimage.maximum_filter(np.where(region, level, surround), 2 * depth + 3)
     above = level - (surround + beside) / 2
-    deep = ndimage.binary_erosion(region, SQUARE, iterations=depth, border_value=1)
+    deep = region
+    for _ in range(depth):
+        deep = _eroded(deep, beyond=True)
     above[deep] = np.maximum(above[deep], 0.0)
     # Marks outside the region are bright, too, and must not count as inside.
     above[~region] = np.minimum(above[~region], -1e-3)
@@ -158,12 +179,13 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     # Four to a pixel of the border are enough.
     num_angles = min(720, math.ceil(8 * np.pi * circle.radius))
     angles = np.linspace(0, 2 * np.pi, num_angles, endpoint=False)
-    x = np.rint(circle.x + np.outer(np.cos(angles), circle.radius + steps)).astype(int)
-    y = np.rint(circle.y + np.outer(np.sin(angles), circle.radius + steps)).astype(int)
+    x = np.rint(circle.x + np.cos(angles)[:, None] * (circle.radius + steps)).astype(int)
+    y = np.rint(circle.y + np.sin(angles)[:, None] * (circle.radius + steps)).astype(int)
     seen = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).all(axis=1)
     if not seen.any():
         return circle
-    profile = _brightest(image[y[seen], x[seen]]).astype(np.float64)
+    # Flat indices are looked up several times faster than pairs of them.
+    profile = _brightest(image.reshape(-1, 3).take((y * width + x)[seen], axis=0))
     retina = np.median(profile[:, : len(steps) // 4], axis=1)
     # Counting bright samples, instead of taking the first dark one, is steady under noise.
     bright = (profile >= (retina[:, None] + surround) / 2).sum(axis=1)
@@ -186,8 +208,7 @@ def _enlarged(above: np.ndarray, factor: int) -> np.ndarray:
     if factor == 1:
         return inside
     full = inside.repeat(factor, axis=0).repeat(factor, axis=1)
-    grown = ndimage.binary_dilation(inside, SQUARE)
-    y, x = np.nonzero(grown & ~ndimage.binary_erosion(inside, SQUARE, border_value=1))
+    y, x = np.nonzero(_dilated(inside) & ~_eroded(inside, beyond=True))
     offset = np.arange(factor)
     fine_y = (y[:, None, None] * factor + offset[:, None]).repeat(factor, axis=2)
     fine_x = (x[:, None, None] * factor + offset[None, :]).repeat(factor, axis=1)
