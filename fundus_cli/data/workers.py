@@ -1,0 +1,178 @@
+"""Processes that call one function for many jobs, for work that Python's threads cannot share.
+
+A small photograph is hundreds of short array operations, between which threads wait for each other.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import IO, Any, Generic
+
+from fundus_cli.data.waiting import LEAVE_S, Job, Patience, Result, in_order, num_at_once
+from fundus_cli.errors import MachineError
+
+MIN_JOBS = 500
+"""Fewer are done by threads before a process has imported what it needs."""
+START = "import sys; sys.path[:] = sys.argv[1:]; from fundus_cli.data.workers import serve; serve()"
+"""As multiprocessing begins a process, but without the caller's main module, which may have no
+guard against being imported, and with nothing for the interpreter to wait for when it ends."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def spread(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    patience: Patience,
+    what: Callable[[Job], str],
+) -> Iterator[Result]:
+    """As `in_order`, by as many processes as there would be threads where that is worth their start.
+
+    Function, jobs, results and exceptions are pickled then. Close it when leaving early.
+
+    Raises:
+        MachineError: one takes too long, or a process is gone; what(job) says what it was about.
+    """
+    if len(jobs) < MIN_JOBS or num_at_once() == 1:
+        yield from in_order(function, jobs, patience, what)
+        return
+    with Workers(function, num_at_once(), what) as call:
+        with contextlib.closing(in_order(call, jobs, patience, what)) as results:
+            yield from results
+
+
+class Workers(Generic[Job, Result]):
+    """Processes that call a function; a context manager, called like the function, by any thread.
+
+    They have sessions of their own, so that Ctrl-C and whoever signals a whole group reach them
+    through this process alone. Each ends when its standard input does, whatever it is doing; so
+    none outlives this process, however that ends. Leaving kills them.
+    """
+
+    def __init__(
+        self, function: Callable[[Job], Result], num_workers: int, what: Callable[[Job], str]
+    ) -> None:
+        self._function, self._num_workers, self._what = function, num_workers, what
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+
+    def __enter__(self) -> "Workers[Job, Result]":
+        try:
+            for _ in range(self._num_workers):
+                worker = subprocess.Popen(
+                    [sys.executable, "-c", START, *sys.path],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=os.environ | ONE_THREAD,
+                    start_new_session=True,
+                )
+                self._all.append(worker)
+                with contextlib.suppress(OSError):
+                    _send(worker, self._function)
+                self._idle.put(worker)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __call__(self, job: Job) -> Result:
+        """What the function returns or raises for this job.
+
+        Raises:
+            MachineError: the process is gone.
+        """
+        worker = self._idle.get()
+        try:
+            _send(worker, job)
+            assert worker.stdout is not None
+            has_returned, result = pickle.load(worker.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise MachineError(
+                f"{self._what(job)}: the process that did it {_end_of(worker)}; if memory is "
+                "short, end other programs, then run the same command again"
+            ) from error
+        finally:
+            # One that is gone, too: whoever takes it next is told so instead of waiting.
+            self._idle.put(worker)
+        if has_returned:
+            return result  # type: ignore[no-any-return]
+        raise result
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        for worker in self._all:
+            worker.kill()
+        for worker in self._all:
+            # One that waits for a dead drive may not even be killed: it is left behind.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(LEAVE_S)
+                for stream in (worker.stdin, worker.stdout):
+                    with contextlib.suppress(OSError):
+                        stream.close()  # type: ignore[union-attr]
+
+
+def _send(worker: "subprocess.Popen[bytes]", message: object) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(pickle.dumps(message))
+    worker.stdin.flush()
+
+
+def _end_of(worker: "subprocess.Popen[bytes]") -> str:
+    try:
+        code = worker.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        return "no longer answers"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
+def serve() -> None:
+    """What a worker does: take the function, then answer one job after the other."""
+    # Whatever prints lands beside the errors, not among the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, messages), daemon=True).start()
+    function = messages.get()
+    while True:
+        answer = _answer(function, messages.get())
+        try:
+            answers.write(answer)
+            answers.flush()
+        except OSError:
+            os._exit(0)
+
+
+def _listen(stream: IO[bytes], messages: "queue.SimpleQueue[Any]") -> None:
+    """Take what is sent; end the process as soon as nobody is left to send."""
+    try:
+        while True:
+            messages.put(pickle.load(stream))
+    except EOFError:
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _answer(function: Callable[[Any], object], job: object) -> bytes:
+    try:
+        return pickle.dumps((True, function(job)))
+    except Exception as error:
+        error.add_note("".join(["In a worker process:\n", *traceback.format_exception(error)]))
+        return pickle.dumps((False, error))
