@@ -108,10 +108,10 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
     order = np.argsort(np.arctan2(*(points - points.mean(axis=0)).T))
     spread = np.linspace(0, len(order) - 1, min(MAX_CANDIDATES, len(order))).astype(int)
     some = points[order[spread]]
-    index = np.arange(len(some))
+    twice = np.concatenate([some, some])
     most, best = 0, Circle(0, 0, 0)
     for parts in TRIPLES:
-        second, third = (some[(index + int(part * len(some))) % len(some)] for part in parts)
+        second, third = (twice[int(part * len(some)) :][: len(some)] for part in parts)
         x, y, radius = _through(some, second, third)
         votes = _votes(x, y, radius, some, tolerance)
         first = int(votes.argmax())
@@ -120,7 +120,7 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
         if most >= CLEAR_SHARE * len(some):
             break
     close = np.abs(_distance_from(best, points)) <= tolerance
-    if close.sum() < MIN_CLOSE_POINTS:
+    if np.count_nonzero(close) < MIN_CLOSE_POINTS:
         return None
     circle = refined_circle(points, close, tolerance)
     return circle if math.isfinite(circle.radius) else None
@@ -211,13 +211,13 @@ def _with_cuts(
     """
     on_cut = np.zeros(len(points), bool)
     cuts: dict[str, float] = {}
+    first, last = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     sides = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
     for side, (axis, sign) in sides.items():
-        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
-        on_frame = inside.take(0 if sign < 0 else -1, axis=1 - axis)
-        edge = sign * (sign * points[:, axis]).max()
+        edge = (first if sign < 0 else last)[axis]
         depth = sign * ((circle.x, circle.y)[axis] - edge) + circle.radius
-        if on_frame.any() or depth <= tolerance:
+        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
+        if depth <= tolerance or inside.take(0 if sign < 0 else -1, axis=1 - axis).any():
             continue
         at_edge = np.abs(points[:, axis] - edge) <= 1
         half_chord = np.sqrt(max(0.0, circle.radius**2 - (circle.radius - depth) ** 2))

@@ -272,6 +272,7 @@ def resize_mask(mask: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
 def fov_statistics(image: np.ndarray, fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel of image / 255 inside the field of view."""
     inside = image[fov].astype(np.float32) / 255 if fov.any() else np.zeros((1, 3), np.float32)
-    mean = inside.mean(axis=0, dtype=np.float64, keepdims=True)
-    std = np.maximum(inside.std(axis=0, dtype=np.float64, mean=mean), 1 / 255)
+    inside = inside.astype(np.float64)
+    mean = inside.mean(axis=0, keepdims=True)
+    std = np.maximum(inside.std(axis=0, mean=mean), 1 / 255)
     return mean[0].astype(np.float32), std.astype(np.float32)

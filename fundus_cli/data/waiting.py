@@ -87,9 +87,11 @@ class Crew:
         Raises:
             MachineError: it takes too long; `what` says what it is, as in `reading a.png`.
         """
-        finished, _ = wait([future], self._patience.limit_s)
-        if not finished:
-            raise self._patience.over(what)
+        try:
+            # Not result(): a TimeoutError may also be what the work has raised.
+            future.exception(self._patience.limit_s)
+        except TimeoutError:
+            raise self._patience.over(what) from None
         return future.result()
 
     def _work(self) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any, Generic
 from fundus_cli.data.waiting import LEAVE_S, Job, Patience, Result, in_order, num_at_once
 from fundus_cli.errors import MachineError
 
-MIN_JOBS = 500
+MIN_JOBS = 1000
 """Fewer are done by threads before a process has imported what it needs."""
 START = "import sys; sys.path[:] = sys.argv[1:]; from fundus_cli.data.workers import serve; serve()"
 """As multiprocessing begins a process, but without the caller's main module, which may have no
