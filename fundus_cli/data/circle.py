@@ -162,7 +162,7 @@ def _votes(
     of_circles[:, 3] = x**2 + y**2 - radius**2 - tolerance**2
     beyond = of_circles @ of_points
     near = np.abs(beyond, out=beyond) <= (2 * tolerance * radius)[:, None]
-    return np.count_nonzero(near, axis=1)
+    return np.asarray(np.count_nonzero(near, axis=1))
 
 
 def _through(
@@ -233,5 +233,5 @@ def _is_round(circle: Circle, points: np.ndarray, tolerance: float) -> bool:
     on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
     angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
     bins = (angles / np.radians(4)).round().astype(int)
-    arc_bins = np.count_nonzero(np.bincount(bins - bins.min(initial=0)))
+    arc_bins = int(np.count_nonzero(np.bincount(bins - bins.min(initial=0))))
     return len(on_circle) >= MIN_ROUND_SHARE * len(points) and arc_bins >= MIN_ARC_BINS

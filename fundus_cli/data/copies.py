@@ -19,7 +19,7 @@ SAME_PICTURE = 0.8
 """Correlation from which two photographs are one picture; see docs/reliability.md for the gap
 that it stands in."""
 BLUR = gaussian_filter1d(np.eye(SIGNATURE_PX, dtype=np.float32), BACKGROUND_PX, axis=0)
-"""Blurs a thumbnail from both sides: as a product of matrices many times faster than as a filter."""
+"""Blurs a thumbnail, applied from both sides; many times faster than the filter itself."""
 BLOCK = 1024
 """So many photographs of each split are compared at a time."""
 
@@ -93,7 +93,7 @@ def _signatures(samples: Sequence[Sample]) -> NDArray[np.float16]:
 def _alike(
     ones: NDArray[np.float16], others: NDArray[np.float16]
 ) -> Iterator[tuple[int, int, float]]:
-    """(i, j, correlation) of one and other pictures that look the same, in blocks that stay small."""
+    """(i, j, correlation) of pictures that look the same, by blocks of a table that stay small."""
     for top in range(0, len(ones), BLOCK):
         rows = ones[top : top + BLOCK].astype(np.float32)
         for left in range(0, len(others), BLOCK):

@@ -60,7 +60,8 @@ def find_fov(image: np.ndarray) -> np.ndarray:
     for share in CONTRAST_SHARES:
         threshold = max(floor, surround + share * (retina - surround))
         region = _largest_region(level >= threshold)
-        if np.count_nonzero(region) < MIN_AREA_SHARE * region.size or not _is_step(level, region, surround, threshold):
+        is_large = np.count_nonzero(region) >= MIN_AREA_SHARE * region.size
+        if not is_large or not _is_step(level, region, surround, threshold):
             continue
         above = _above_half_height(level, region, surround)
         circle = fit_circle(above)
@@ -158,7 +159,7 @@ def _is_step(level: np.ndarray, region: np.ndarray, surround: float, threshold: 
     """Whether the outside is flat up to the border, unlike the slope of a vignetted frame."""
     outside = level[~region & (level < threshold)]
     num_upper = np.count_nonzero(outside > (surround + threshold) / 2)
-    return outside.size > 0 and num_upper <= MAX_SLOPE_SHARE * outside.size
+    return outside.size > 0 and bool(num_upper <= MAX_SLOPE_SHARE * outside.size)
 
 
 def _above_half_height(level: np.ndarray, region: np.ndarray, surround: float) -> np.ndarray:

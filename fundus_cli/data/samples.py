@@ -146,7 +146,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         native_targets=PackedMasks.pack(np.stack(targets)),
         native_observer2={n: PackedMasks.pack(m[None]) for n, m in observer2.items()},
         hashes={p.relative_to(root).as_posix(): file_sha256(p) for p in files.paths()},
-        pixel_hash=hashlib.sha256(np.ascontiguousarray(image)).hexdigest(),
+        pixel_hash=hashlib.sha256(np.ascontiguousarray(image).data).hexdigest(),
     )
 
 

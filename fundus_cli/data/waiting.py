@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -136,7 +136,7 @@ def in_order(
     jobs: Sequence[Job],
     patience: Patience,
     what: Callable[[Job], str],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """function(job) of every job on `num_at_once` threads, in order; two per thread wait at most.
 
     Raises:

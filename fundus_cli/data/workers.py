@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import IO, Any, Generic
 
@@ -32,8 +32,8 @@ def spread(
     jobs: Sequence[Job],
     patience: Patience,
     what: Callable[[Job], str],
-) -> Iterator[Result]:
-    """As `in_order`, by as many processes as there would be threads where that is worth their start.
+) -> Generator[Result, None, None]:
+    """As `in_order`, by processes instead of threads where that is worth starting them.
 
     Function, jobs, results and exceptions are pickled then. Close it when leaving early.
 
@@ -43,9 +43,11 @@ def spread(
     if len(jobs) < MIN_JOBS or num_at_once() == 1:
         yield from in_order(function, jobs, patience, what)
         return
-    with Workers(function, num_at_once(), what) as call:
-        with contextlib.closing(in_order(call, jobs, patience, what)) as results:
-            yield from results
+    with (
+        Workers(function, num_at_once(), what) as call,
+        contextlib.closing(in_order(call, jobs, patience, what)) as results,
+    ):
+        yield from results
 
 
 class Workers(Generic[Job, Result]):
@@ -144,10 +146,10 @@ def _end_of(worker: "subprocess.Popen[bytes]") -> str:
 def serve() -> None:
     """What a worker does: take the function, then answer one job after the other."""
     # Whatever prints lands beside the errors, not among the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    answers, sent = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, messages), daemon=True).start()
+    threading.Thread(target=_listen, args=(sent, messages), daemon=True).start()
     function = messages.get()
     while True:
         answer = _answer(function, messages.get())
