@@ -12,15 +12,20 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import IO, Any, Generic
 
-from fundus_cli.data.waiting import LEAVE_S, Job, Patience, Result, in_order, num_at_once
+from fundus_cli.data.waiting import LEAVE_S, Crew, Job, Patience, Result, in_order, num_at_once
 from fundus_cli.errors import MachineError
 
 MIN_JOBS = 1000
 """Fewer are done by threads before a process has imported what it needs."""
+JOBS_PER_MESSAGE = 4
+"""A process goes on with the next of them while the result of one is being taken."""
 START = "import sys; sys.path[:] = sys.argv[1:]; from fundus_cli.data.workers import serve; serve()"
 """As multiprocessing begins a process, but without the caller's main module, which may have no
 guard against being imported, and with nothing for the interpreter to wait for when it ends."""
@@ -43,15 +48,22 @@ def spread(
     if len(jobs) < MIN_JOBS or num_at_once() == 1:
         yield from in_order(function, jobs, patience, what)
         return
-    with (
-        Workers(function, num_at_once(), what) as call,
-        contextlib.closing(in_order(call, jobs, patience, what)) as results,
-    ):
-        yield from results
+    waiting: deque[tuple[Job, Future[Result]]] = deque()
+    num, at_once = num_at_once(), JOBS_PER_MESSAGE
+    with Workers(function, num, what) as workers, Crew(num, patience) as crew:
+        for start in range(0, len(jobs), at_once):
+            some = [(job, Future[Result]()) for job in jobs[start : start + at_once]]
+            crew.give(partial(workers.answer, some))
+            waiting += some
+            while len(waiting) > 2 * num * at_once:
+                job, future = waiting.popleft()
+                yield crew.result(future, what(job))
+        for job, future in waiting:
+            yield crew.result(future, what(job))
 
 
 class Workers(Generic[Job, Result]):
-    """Processes that call a function; a context manager, called like the function, by any thread.
+    """Processes that call a function; a context manager.
 
     They have sessions of their own, so that Ctrl-C and whoever signals a whole group reach them
     through this process alone. Each ends when its standard input does, whatever it is doing; so
@@ -84,28 +96,33 @@ class Workers(Generic[Job, Result]):
             raise
         return self
 
-    def __call__(self, job: Job) -> Result:
-        """What the function returns or raises for this job.
+    def answer(self, some: Sequence[tuple[Job, "Future[Result]"]]) -> None:
+        """Have a process do some jobs and tell each one's future what came of it; by any thread.
 
-        Raises:
-            MachineError: the process is gone.
+        A job that was lost with its process, and those behind it, end in a MachineError.
         """
         worker = self._idle.get()
+        assert worker.stdout is not None
+        waiting = deque(some)
         try:
-            _send(worker, job)
-            assert worker.stdout is not None
-            has_returned, result = pickle.load(worker.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise MachineError(
-                f"{self._what(job)}: the process that did it {_end_of(worker)}; if memory is "
-                "short, end other programs, then run the same command again"
-            ) from error
+            _send(worker, [job for job, _ in some])
+            while waiting:
+                has_returned, result = pickle.load(worker.stdout)
+                _, future = waiting.popleft()
+                if has_returned:
+                    future.set_result(result)
+                else:
+                    future.set_exception(result)
+        except Exception as error:
+            is_lost = isinstance(error, EOFError | OSError | pickle.UnpicklingError)
+            told = self._loss(waiting[0][0], worker) if is_lost else error
+            # Answers that are still to come would be taken for those of other jobs.
+            worker.kill()
+            for _, future in waiting:
+                future.set_exception(told)
         finally:
             # One that is gone, too: whoever takes it next is told so instead of waiting.
             self._idle.put(worker)
-        if has_returned:
-            return result  # type: ignore[no-any-return]
-        raise result
 
     def __exit__(
         self,
@@ -114,6 +131,12 @@ class Workers(Generic[Job, Result]):
         trace: TracebackType | None,
     ) -> None:
         self._end()
+
+    def _loss(self, job: Job, worker: "subprocess.Popen[bytes]") -> MachineError:
+        return MachineError(
+            f"{self._what(job)}: the process that did it {_end_of(worker)}; if memory is short, "
+            "end other programs, then run the same command again"
+        )
 
     def _end(self) -> None:
         for worker in self._all:
@@ -144,7 +167,7 @@ def _end_of(worker: "subprocess.Popen[bytes]") -> str:
 
 
 def serve() -> None:
-    """What a worker does: take the function, then answer one job after the other."""
+    """What a process does: take the function, then the jobs of each message, one by one."""
     # Whatever prints lands beside the errors, not among the answers.
     answers, sent = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
@@ -152,12 +175,13 @@ def serve() -> None:
     threading.Thread(target=_listen, args=(sent, messages), daemon=True).start()
     function = messages.get()
     while True:
-        answer = _answer(function, messages.get())
-        try:
-            answers.write(answer)
-            answers.flush()
-        except OSError:
-            os._exit(0)
+        for job in messages.get():
+            answer = _answer(function, job)
+            try:
+                answers.write(answer)
+                answers.flush()
+            except OSError:
+                os._exit(0)
 
 
 def _listen(stream: IO[bytes], messages: "queue.SimpleQueue[Any]") -> None:

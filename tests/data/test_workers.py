@@ -67,20 +67,35 @@ def test_few_jobs_stay_in_this_process() -> None:
     assert here == [(n, os.getpid()) for n in range(5)]
 
 
+@pytest.mark.usefixtures("always_processes")
 def test_what_is_raised_reaches_the_caller_with_where_it_was_raised() -> None:
-    with Workers(int, 1, named) as call:
-        with pytest.raises(ValueError, match="invalid literal") as caught:
-            call("x")
-        assert "In a worker process" in caught.value.__notes__[0]
-        assert call("7") == 7
-    with Workers(memoryview, 1, named) as call, pytest.raises(TypeError, match="pickle"):
-        call(b"what cannot be sent back is told, too")
+    results = spread(int, ["7", "8", "x", "9"], LONG, named)
+    assert [next(results), next(results)] == [7, 8]
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        next(results)
+    assert "In a worker process" in caught.value.__notes__[0]
+    with pytest.raises(TypeError, match="pickle"):
+        list(spread(memoryview, [b"what cannot be sent back is told, too"], LONG, named))
 
 
+@pytest.mark.usefixtures("always_processes")
 def test_what_a_job_prints_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
-    with Workers(print, 1, named) as call:
-        assert call("aside") is None
+    assert list(spread(print, ["aside"] * 3, LONG, named)) == [None] * 3
     assert "aside" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("always_processes")
+def test_a_job_has_its_own_time_however_many_go_in_one_message() -> None:
+    seconds, limit_s = 0.9, 3.0
+    assert seconds * workers.JOBS_PER_MESSAGE > limit_s
+    jobs = [seconds] * workers.JOBS_PER_MESSAGE
+    assert list(spread(time.sleep, jobs, Patience(limit_s=limit_s), named)) == [None] * len(jobs)
+
+
+@pytest.mark.usefixtures("always_processes")
+def test_a_job_that_cannot_be_sent_is_told_at_once() -> None:
+    with pytest.raises(TypeError, match="pickle"):
+        list(spread(len, [b"ok", memoryview(b"never sent")], LONG, named))
 
 
 @pytest.mark.usefixtures("always_processes")
@@ -130,10 +145,10 @@ def test_leaving_early_leaves_nobody_behind() -> None:
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_its_parent_however_that_ends(way: signal.Signals) -> None:
     code = (
-        "import time; from fundus_cli.data import workers\n"
+        "import time; from concurrent.futures import Future; from fundus_cli.data import workers\n"
         "with workers.Workers(time.sleep, 2, str) as call:\n"
         "    print(*(worker.pid for worker in call._all), flush=True)\n"
-        "    call(600)\n"
+        "    call.answer([(600, Future())])\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
