@@ -82,21 +82,16 @@ def alike_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
     return found
 
 
-def _signatures(samples: Sequence[Sample]) -> NDArray[np.float16]:
-    """(N, SIGNATURE_PX**2); half precision changes a correlation by less than 1e-4."""
-    signatures = np.empty((len(samples), SIGNATURE_PX**2), np.float16)
-    for row, sample in zip(signatures, samples, strict=True):
-        row[:] = signature(sample.image, sample.fov_mask)
-    return signatures
+def _signatures(samples: Sequence[Sample]) -> NDArray[np.float32]:
+    return np.stack([signature(sample.image, sample.fov_mask) for sample in samples])
 
 
 def _alike(
-    ones: NDArray[np.float16], others: NDArray[np.float16]
+    ones: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[tuple[int, int, float]]:
     """(i, j, correlation) of pictures that look the same, by blocks of a table that stay small."""
     for top in range(0, len(ones), BLOCK):
-        rows = ones[top : top + BLOCK].astype(np.float32)
         for left in range(0, len(others), BLOCK):
-            table = rows @ others[left : left + BLOCK].astype(np.float32).T
+            table = ones[top : top + BLOCK] @ others[left : left + BLOCK].T
             for i, j in np.argwhere(table >= SAME_PICTURE):
                 yield top + int(i), left + int(j), float(table[i, j])
