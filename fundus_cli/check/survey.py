@@ -1,6 +1,7 @@
 """A whole data set, checked: files paired, every photograph inspected, then all compared."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from fundus_cli.check.sheet import ContactSheet, layout_for
 from fundus_cli.config import DataConfig
 from fundus_cli.data.dataset import SPLITS, cut_val
 from fundus_cli.data.templates import FileIndex, Pairing, SampleFiles, pair_files
-from fundus_cli.data.waiting import Patience, in_order, in_time
+from fundus_cli.data.waiting import Patience, in_time
+from fundus_cli.data.workers import spread
 from fundus_cli.errors import DataError
 
 
@@ -67,13 +69,15 @@ def survey(
     layout = layout_for(len(jobs))
     sheet = ContactSheet(sheet_folder or Path(), title, layout, len(jobs))
     inspector = Inspector(config, root, layout.tile_px if sheet_folder is not None else None)
-    for one in in_order(inspector, jobs, patience, lambda job: f"reading {job.files.image}"):
-        if sheet_folder is not None:
-            sheet.add(one.tile, *_caption(one, config))
-            one.tile = None
-        result.photographs.append(one)
-        result.findings += one.findings
-        progress(len(jobs))
+    inspecting = spread(inspector, jobs, patience, lambda job: f"reading {job.files.image}")
+    with closing(inspecting) as inspected:
+        for one in inspected:
+            if sheet_folder is not None:
+                sheet.add(one.tile, *_caption(one, config))
+                one.tile = None
+            result.photographs.append(one)
+            result.findings += one.findings
+            progress(len(jobs))
     sheet.finish()
     result.pages = sheet.paths
     result.findings += [

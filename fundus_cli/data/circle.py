@@ -76,14 +76,17 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
 def border_points(signed: np.ndarray) -> np.ndarray:
     """(n, 2) x and y where `signed` changes its sign between neighbours; none on the frame."""
     inside = signed >= 0
-    points = []
-    for axis in (0, 1):
-        first, second = np.delete(signed, -1, axis), np.delete(signed, 0, axis)
-        y, x = np.nonzero(np.delete(inside, -1, axis) != np.delete(inside, 0, axis))
-        # Signs differ, and 0 counts as inside, so this never divides by 0.
-        share = first[y, x] / (first[y, x] - second[y, x])
-        points.append(np.stack([x + share * (axis == 1), y + share * (axis == 0)], axis=1))
-    return np.concatenate(points)
+    y, x = np.nonzero(inside[:-1] != inside[1:])
+    down = np.stack([x, y + _zero(signed[y, x], signed[y + 1, x])], axis=1)
+    y, x = np.nonzero(inside[:, :-1] != inside[:, 1:])
+    across = np.stack([x + _zero(signed[y, x], signed[y, x + 1]), y], axis=1)
+    return np.concatenate([down, across])
+
+
+def _zero(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far from the first of two values the line through both crosses 0."""
+    # Signs differ, and 0 counts as inside, so this never divides by 0.
+    return np.asarray(first / (first - second))
 
 
 def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
@@ -105,20 +108,19 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
     order = np.argsort(np.arctan2(*(points - points.mean(axis=0)).T))
     spread = np.linspace(0, len(order) - 1, min(MAX_CANDIDATES, len(order))).astype(int)
     some = points[order[spread]]
-    index = np.arange(len(some))
+    twice = np.concatenate([some, some])
     most, best = 0, Circle(0, 0, 0)
     for parts in TRIPLES:
-        second, third = (some[(index + int(part * len(some))) % len(some)] for part in parts)
+        second, third = (twice[int(part * len(some)) :][: len(some)] for part in parts)
         x, y, radius = _through(some, second, third)
-        distance = np.sqrt((some[:, :1] - x) ** 2 + (some[:, 1:] - y) ** 2)
-        votes = (np.abs(distance - radius) <= tolerance).sum(axis=0)
+        votes = _votes(x, y, radius, some, tolerance)
         first = int(votes.argmax())
         if votes[first] > most:
             most, best = int(votes[first]), Circle(*(float(v[first]) for v in (x, y, radius)))
         if most >= CLEAR_SHARE * len(some):
             break
     close = np.abs(_distance_from(best, points)) <= tolerance
-    if close.sum() < MIN_CLOSE_POINTS:
+    if np.count_nonzero(close) < MIN_CLOSE_POINTS:
         return None
     circle = refined_circle(points, close, tolerance)
     return circle if math.isfinite(circle.radius) else None
@@ -144,6 +146,25 @@ def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> C
     return circle
 
 
+def _votes(
+    x: np.ndarray, y: np.ndarray, radius: np.ndarray, points: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """How many of the points lie within `tolerance` of each circle.
+
+    |d - r| <= t is |d^2 - r^2 - t^2| <= 2 r t, as long as r > t, and the squared distances of all
+    pairs are one product of matrices.
+    """
+    of_points = np.empty((4, len(points)))
+    of_points[0:2], of_points[3] = points.T, 1
+    of_points[2] = (points**2).sum(axis=1)
+    of_circles = np.empty((len(x), 4))
+    of_circles[:, 0], of_circles[:, 1], of_circles[:, 2] = -2 * x, -2 * y, 1
+    of_circles[:, 3] = x**2 + y**2 - radius**2 - tolerance**2
+    beyond = of_circles @ of_points
+    near = np.abs(beyond, out=beyond) <= (2 * tolerance * radius)[:, None]
+    return np.asarray(np.count_nonzero(near, axis=1))
+
+
 def _through(
     a: np.ndarray, b: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,7 +172,7 @@ def _through(
     u, v = b - a, c - a
     cross = 2 * (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
     cross[np.abs(cross) < 1e-9] = np.nan
-    uu, vv = (u**2).sum(axis=1), (v**2).sum(axis=1)
+    uu, vv = u[:, 0] ** 2 + u[:, 1] ** 2, v[:, 0] ** 2 + v[:, 1] ** 2
     x = (v[:, 1] * uu - u[:, 1] * vv) / cross
     y = (u[:, 0] * vv - v[:, 0] * uu) / cross
     return a[:, 0] + x, a[:, 1] + y, np.hypot(x, y)
@@ -161,7 +182,7 @@ def _least_squares(points: np.ndarray) -> Circle:
     # Taken from their mean, the points' squares keep their digits.
     origin = points.mean(axis=0)
     near = points - origin
-    squares = (near**2).sum(axis=1)
+    squares = near[:, 0] ** 2 + near[:, 1] ** 2
     # From the mean, the two equations of the centre do not depend on the radius.
     (xx, xy), (_, yy) = (2 * near.T @ near).tolist()
     along_x, along_y = (near.T @ squares).tolist()
@@ -190,13 +211,13 @@ def _with_cuts(
     """
     on_cut = np.zeros(len(points), bool)
     cuts: dict[str, float] = {}
+    first, last = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     sides = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
     for side, (axis, sign) in sides.items():
-        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
-        on_frame = inside.take(0 if sign < 0 else -1, axis=1 - axis)
-        edge = sign * (sign * points[:, axis]).max()
+        edge = (first if sign < 0 else last)[axis]
         depth = sign * ((circle.x, circle.y)[axis] - edge) + circle.radius
-        if on_frame.any() or depth <= tolerance:
+        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
+        if depth <= tolerance or inside.take(0 if sign < 0 else -1, axis=1 - axis).any():
             continue
         at_edge = np.abs(points[:, axis] - edge) <= 1
         half_chord = np.sqrt(max(0.0, circle.radius**2 - (circle.radius - depth) ** 2))
@@ -211,5 +232,6 @@ def _is_round(circle: Circle, points: np.ndarray, tolerance: float) -> bool:
     """Whether most of the points lie on the circle and go far enough around it."""
     on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
     angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
-    arc_bins = np.unique((angles / np.radians(4)).round()).size
+    bins = (angles / np.radians(4)).round().astype(int)
+    arc_bins = int(np.count_nonzero(np.bincount(bins - bins.min(initial=0))))
     return len(on_circle) >= MIN_ROUND_SHARE * len(points) and arc_bins >= MIN_ARC_BINS

@@ -1,12 +1,12 @@
 """Photographs that are the same picture: byte for byte, re-encoded, or scaled."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 from fundus_cli.data.samples import Sample
 
@@ -18,6 +18,10 @@ without the bright field that all photographs share."""
 SAME_PICTURE = 0.8
 """Correlation from which two photographs are one picture; see docs/reliability.md for the gap
 that it stands in."""
+BLUR = gaussian_filter1d(np.eye(SIGNATURE_PX, dtype=np.float32), BACKGROUND_PX, axis=0)
+"""Blurs a thumbnail, applied from both sides; many times faster than the filter itself."""
+BLOCK = 1024
+"""So many photographs of each split are compared at a time."""
 
 
 def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
@@ -35,8 +39,8 @@ def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     inside = _thumbnail(fov_mask[box].astype(np.uint8) * np.uint8(255)) >= 128
     green = _thumbnail(image[1][box])
-    share = gaussian_filter(inside.astype(np.float32), BACKGROUND_PX)
-    background = gaussian_filter(green * inside, BACKGROUND_PX) / np.maximum(share, 1e-3)
+    share = BLUR @ inside.astype(np.float32) @ BLUR.T
+    background = BLUR @ (green * inside) @ BLUR.T / np.maximum(share, 1e-3)
     detail = ((green - background) * inside).ravel()
     length = float(np.linalg.norm(detail))
     unit: NDArray[np.float32] = (detail / max(length, 1e-12)).astype(np.float32)
@@ -70,14 +74,24 @@ def alike_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
     for later in range(1, len(splits)):
         for earlier in range(later):
             (one, ones), (other, others) = splits[earlier], splits[later]
-            correlation = signatures[earlier] @ signatures[later].T
             found += [
                 f"{one}/{ones[i].files.image.name} ~ {other}/{others[j].files.image.name} "
-                f"(correlation {correlation[i, j]:.2f})"
-                for i, j in zip(*np.nonzero(correlation >= SAME_PICTURE), strict=True)
+                f"(correlation {correlation:.2f})"
+                for i, j, correlation in _alike(signatures[earlier], signatures[later])
             ]
     return found
 
 
 def _signatures(samples: Sequence[Sample]) -> NDArray[np.float32]:
     return np.stack([signature(sample.image, sample.fov_mask) for sample in samples])
+
+
+def _alike(
+    ones: NDArray[np.float32], others: NDArray[np.float32]
+) -> Iterator[tuple[int, int, float]]:
+    """(i, j, correlation) of pictures that look the same, by blocks of a table that stay small."""
+    for top in range(0, len(ones), BLOCK):
+        for left in range(0, len(others), BLOCK):
+            table = ones[top : top + BLOCK] @ others[left : left + BLOCK].T
+            for i, j in np.argwhere(table >= SAME_PICTURE):
+                yield top + int(i), left + int(j), float(table[i, j])

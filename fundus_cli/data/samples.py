@@ -32,8 +32,11 @@ class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the prog
     """
 
     def __init__(self, path: Path, kind: str, found: str = "") -> None:
-        super().__init__(f"{path}: {kind} {found}")
+        super().__init__(path, kind, found)
         self.path, self.kind, self.found = path, kind, found
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.kind} {self.found}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         native_targets=PackedMasks.pack(np.stack(targets)),
         native_observer2={n: PackedMasks.pack(m[None]) for n, m in observer2.items()},
         hashes={p.relative_to(root).as_posix(): file_sha256(p) for p in files.paths()},
-        pixel_hash=hashlib.sha256(image.tobytes()).hexdigest(),
+        pixel_hash=hashlib.sha256(np.ascontiguousarray(image).data).hexdigest(),
     )
 
 
@@ -225,8 +228,12 @@ def _same_size(image: np.ndarray, mask: np.ndarray, path: Path) -> np.ndarray:
 
 def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        # hashlib.file_digest clears four times as much memory first, whatever the file's size.
+        while block := file.read(1 << 16):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def working_size(

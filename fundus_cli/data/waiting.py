@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,13 @@ Result = TypeVar("Result")
 
 LEAVE_S = 1.0
 """Short, because whoever presses Ctrl-C waits for it, too."""
+MAX_AT_ONCE = 8
+"""Each piece of work may hold a decoded photograph of several hundred megabytes."""
+
+
+def num_at_once() -> int:
+    """How many pieces of work are done at a time: one per core, and not too many."""
+    return min(MAX_AT_ONCE, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +87,11 @@ class Crew:
         Raises:
             MachineError: it takes too long; `what` says what it is, as in `reading a.png`.
         """
-        finished, _ = wait([future], self._patience.limit_s)
-        if not finished:
-            raise self._patience.over(what)
+        try:
+            # Not result(): a TimeoutError may also be what the work has raised.
+            future.exception(self._patience.limit_s)
+        except TimeoutError:
+            raise self._patience.over(what) from None
         return future.result()
 
     def _work(self) -> None:
@@ -127,13 +136,13 @@ def in_order(
     jobs: Sequence[Job],
     patience: Patience,
     what: Callable[[Job], str],
-) -> Iterator[Result]:
-    """function(job) of every job on a thread per core, in order; no more than two per thread wait.
+) -> Generator[Result, None, None]:
+    """function(job) of every job on `num_at_once` threads, in order; two per thread wait at most.
 
     Raises:
         MachineError: one takes too long; what(job) says what it is, as in `reading a.png`.
     """
-    threads = max(1, os.cpu_count() or 1)
+    threads = num_at_once()
     waiting: deque[tuple[Job, Future[Result]]] = deque()
     with Crew(threads, patience) as crew:
         for job in jobs:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
+from fundus_cli.data import copies
 from fundus_cli.data.copies import (
     SAME_PICTURE,
     SIGNATURE_PX,
@@ -63,6 +64,25 @@ def test_a_changed_copy_looks_the_same_and_another_photograph_does_not(change: s
     assert float(signature_of(image, fov) @ copy) > SAME_PICTURE
     others = [float(signature_of(*picture(seed)) @ copy) for seed in range(1, 8)]
     assert max(others) < SAME_PICTURE
+
+
+def test_blocks_of_the_table_leave_no_pair_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_tiny_set(tmp_path / "data", train=7, test=5)
+    for copy, original in ((8, 0), (11, 6)):
+        pixels = np.asarray(Image.open(root / f"train_images/p{original}.png"))
+        brighter = np.minimum(pixels.astype(int) * 5 // 4, 255).astype(np.uint8)
+        Image.fromarray(brighter).save(root / f"test_images/p{copy}.png")
+    data = config_of(root, "data=folder", "data.val_fraction=0").data
+    samples = load_dataset(data).samples
+    whole = alike_across_splits(samples)
+    assert [line.split(" (")[0] for line in whole] == [
+        "train/p0.png ~ test/p8.png",
+        "train/p6.png ~ test/p11.png",
+    ]
+    monkeypatch.setattr(copies, "BLOCK", 2)
+    assert sorted(alike_across_splits(samples)) == sorted(whole)
 
 
 def config_of(root: Path, *overrides: str) -> TrainConfig:
