@@ -117,7 +117,9 @@ def test_a_file_that_predicts_otherwise_is_not_left_behind(
         return lambda *arrays: run(*arrays) + np.float32(2e-5)
 
     monkeypatch.setattr(export_module, "run_torchscript", wrong)
-    with pytest.raises(FundusError, match=r"not written.*differ by at most 2\.0e-05") as caught:
+    # Twenty millionths, and a few for the rounding of the right ones.
+    found = r"not written.*differ by at most (1\.[5-9]|2\.[0-5])e-05"
+    with pytest.raises(FundusError, match=found) as caught:
         call(f"checkpoint={tmp_path / 'net.pt'}", "format=torchscript")
     assert caught.value.exit_code == 1
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
