@@ -48,7 +48,7 @@ HRF = ("data=hrf", "data.root={data}/HRF")
 DEEPDRAW = "bob.ip.binseg (deepdraw) tables, Little W-Net"
 ROWS = {
     "chase": Row(
-        train=("experiment=vessels_fine", *CHASE),
+        train=("experiment=vessels", *CHASE),
         target=0.832,
         auc_target=0.987,
         published=f".820, {DEEPDRAW}",
@@ -62,7 +62,7 @@ ROWS = {
         minutes=60,
     ),
     "chase_small": Row(
-        train=("experiment=vessels_fine", *CHASE),
+        train=("experiment=vessels", *CHASE),
         target=0.824,
         published=f".820 with 68,000 parameters, {DEEPDRAW}",
         minutes=30,
@@ -72,12 +72,6 @@ ROWS = {
         target=0.820,
         published=f".814 at half size with 68,000 parameters, {DEEPDRAW}",
         minutes=60,
-    ),
-    "chase_vessels": Row(
-        train=("experiment=vessels", *CHASE),
-        target=0.824,
-        published=f".820 with 68,000 parameters, {DEEPDRAW}",
-        minutes=30,
     ),
     "hrf_vessels": Row(
         train=("experiment=vessels", *HRF),
