@@ -46,7 +46,7 @@ def compiled(
         reason = next(iter(str(error).strip().splitlines()), "")
         say(
             f"compile=true: not possible on this machine ({type(error).__name__}: {reason[:200]}); "
-            "training goes on without, to the same result"
+            "training goes on without"
         )
         return model
     finally:
