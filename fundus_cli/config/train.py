@@ -21,6 +21,7 @@ class LossName(Enum):
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
+    muon = "muon"
     sgd = "sgd"
 
 
@@ -75,7 +76,7 @@ class OptimizerConfig:
     """Learning rate; the peak where a schedule changes it."""
     weight_decay: float
     momentum: float = 0.0
-    """For sgd only."""
+    """For muon and sgd only."""
 
     def __post_init__(self) -> None:
         require(0 < self.lr < math.inf, "optimizer.lr", self.lr, "a number above 0")

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
 from fundus_cli.model.batch_norm import BatchNorm2d, is_traced
+from fundus_cli.model.upsampling import ConvTranspose2d
 
 
 class UNet(nn.Module):
@@ -40,7 +41,7 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.bottleneck = DoubleConv(widths[-2] if depth else in_channels, widths[-1])
         self.upsample = nn.ModuleList(
-            nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
+            ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
             for width in reversed(widths[:-1])
         )
         self.decoder = nn.ModuleList(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fundus_cli.config import OptimizerConfig, OptimizerName, SchedulerConfig, SchedulerName
+from fundus_cli.training.muon import Muon
 
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
@@ -23,11 +24,11 @@ COMPILER_FREE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad"
 def build_optimizer(
     parameters: Iterable[nn.Parameter], config: OptimizerConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with momentum over `parameters`, which lie on `device`.
+    """Adam, AdamW, Muon or SGD with momentum over `parameters`, which lie on `device`.
 
-    Weight decay is an L2 penalty on every parameter with adam and sgd. With adamw it is decoupled
-    (Loshchilov and Hutter 2019) and spares what has fewer than two dimensions: biases, and the
-    scales and shifts of norms.
+    Weight decay is an L2 penalty on every parameter with adam and sgd. With adamw and muon it is
+    decoupled (Loshchilov and Hutter 2019) and spares what has fewer than two dimensions: biases,
+    and the scales and shifts of norms.
     """
     # None, not False, elsewhere: PyTorch then picks the fastest way that the device has.
     fused = True if device.type in FUSED_DEVICES else None
@@ -44,6 +45,8 @@ def build_optimizer(
                 {"params": spared, "weight_decay": 0.0},
             ]
             return _plain(torch.optim.AdamW)(groups, lr=lr, fused=fused)
+        case OptimizerName.muon:
+            return _plain(Muon)(every, lr=lr, weight_decay=weight_decay, momentum=config.momentum)
         case OptimizerName.sgd:
             return _plain(torch.optim.SGD)(
                 every, lr=lr, momentum=config.momentum, weight_decay=weight_decay, fused=fused

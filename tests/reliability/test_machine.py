@@ -145,7 +145,10 @@ def test_too_little_memory_names_the_batch_and_what_to_lower(
 
 @pytest.mark.parametrize(
     "more",
-    [("model=unet", "loss=bce", "augment=standard"), ("model=wnet", "loss=bce_dice", "tta=true")],
+    [
+        ("model=unet", "loss=bce", "augment=standard"),
+        ("model=wnet", "loss=bce_dice", "optimizer=muon", "tta=true"),
+    ],
 )
 def test_every_operation_has_a_deterministic_form(
     tmp_path: Path, shared_tiny_set: Path, more: tuple[str, ...]

@@ -99,7 +99,13 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("model=wnet",), ("loss=bce_dice", "optimizer=sgd"), ("ema_decay=0", "optimizer=adam")],
+    [
+        (),
+        ("model=wnet",),
+        ("loss=bce_dice", "optimizer=sgd"),
+        ("ema_decay=0", "optimizer=adam"),
+        ("optimizer=muon",),
+    ],
 )
 def test_steps_on_a_gpu_never_wait_for_it(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

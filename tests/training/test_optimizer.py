@@ -60,7 +60,7 @@ def test_update_equals_torch(config: OptimizerConfig, reference) -> None:
         torch.testing.assert_close(ours_one, theirs_one, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(OptimizerName))
+@pytest.mark.parametrize("name", [name for name in OptimizerName if name.value != "muon"])
 def test_state_is_torchs_and_goes_both_ways(name: OptimizerName) -> None:
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     config = OptimizerConfig(name=name, lr=1e-2, weight_decay=0.0, momentum=0.9)
@@ -128,8 +128,9 @@ def test_fused_on_the_cpu_and_pytorchs_choice_elsewhere() -> None:
     assert other.defaults["fused"] is None
 
 
-def test_state_moves_to_a_new_optimizer() -> None:
-    config = OptimizerConfig(name=OptimizerName.adamw, lr=1e-2, weight_decay=0.1)
+@pytest.mark.parametrize("name", list(OptimizerName))
+def test_state_moves_to_a_new_optimizer(name: OptimizerName) -> None:
+    config = OptimizerConfig(name=name, lr=1e-2, weight_decay=0.1, momentum=0.9)
     net, twin = network(), network()
     optimizer = build_optimizer(net.parameters(), config, CPU)
     weights_after(net, optimizer, 3)
