@@ -27,8 +27,8 @@ class Muon(torch.optim.Optimizer):
     mean for AdamW: `0.2 sqrt(max(rows, columns))` (Liu et al. 2025). Weight decay is decoupled.
     Biases, and scales and shifts of norms, follow AdamW without decay. All in float32.
 
-    Five matrix products per filter and step cost nothing beside the convolutions of small
-    networks, and as much as these from about 64 base channels on.
+    Its matrix products cost nothing beside the convolutions of small networks, and on a processor
+    about as much as these at 64 base channels.
 
     Args:
         parameters: of the network.
@@ -98,17 +98,23 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with orthogonal rows or columns, roughly.
 
     Newton-Schulz iterations of a quintic (Jordan et al. 2024): singular vectors stay, singular
-    values end between about 0.7 and 1.2 instead of at 1, which training does not mind. A matrix
-    of zeros stays one.
+    values end between about 0.7 and 1.2 instead of at 1, which training does not mind. They run on
+    the product of the shorter side with itself, whose polynomial is multiplied in at the end:
+    filters have up to nine times as many columns as rows. A matrix of zeros stays one.
 
     Args:
         matrix: (rows, columns) float32.
     """
     a, b, c = COEFFICIENTS
-    # The product of the shorter side with itself is the smaller one.
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    result: Tensor = wide / wide.norm().clamp(min=1e-7)
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.T if is_tall else matrix
+    wide = wide / wide.norm().clamp(min=1e-7)
+    gram = wide @ wide.T
+    factor = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = result @ result.T
-        result = torch.addmm(result, torch.addmm(gram, gram, gram, beta=b, alpha=c), result, beta=a)
-    return result if wide is matrix else result.T
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        factor = polynomial @ factor
+        gram = polynomial @ gram @ polynomial
+    result: Tensor = factor @ wide
+    return result.T if is_tall else result
