@@ -15,7 +15,7 @@ def test_defaults_change_nothing(make_run: MakeRun) -> None:
 def test_a_choice_is_one_line_and_its_keys_are_compared_with_it(make_run: MakeRun) -> None:
     overrides = ("data=chasedb1", "optimizer=sgd", "optimizer.lr=0.25", "seed=3", "output=x")
     lines = changed_keys(read_run(make_run("run", *overrides)))
-    assert lines[:2] == [("data", "demo", "chasedb1"), ("optimizer", "adamw", "sgd")]
+    assert lines[:2] == [("data", "demo", "chasedb1"), ("optimizer", "muon", "sgd")]
     rest = {key: value for key, _, value in lines[2:]}
     assert rest == {"optimizer.lr": 0.25, "seed": 3}
     assert next(default for key, default, _ in lines if key == "seed") == 0
