@@ -45,7 +45,8 @@ class Row:
 
 CHASE = ("data=chasedb1", "data.root={data}/CHASE_DB1")
 HRF = ("data=hrf", "data.root={data}/HRF")
-SMALL = ("model.base_channels=7", "model.depth=3")
+BEFORE_MUON = ("optimizer=adamw", "optimizer.lr=0.01", "epochs=40", "ema_decay=0.998")
+FINE = ("data.fov_diameter_px=1320", "augment.zoom=0.833")
 DEEPDRAW = "bob.ip.binseg (deepdraw) tables, Little W-Net"
 ROWS = {
     "chase": Row(
@@ -69,19 +70,19 @@ ROWS = {
         minutes=30,
     ),
     "hrf_small": Row(
-        train=("experiment=vessels_fine", *SMALL, *HRF),
+        train=("experiment=vessels", *FINE, *HRF),
         target=0.820,
         published=f".814 at half size with 68,000 parameters, {DEEPDRAW}",
         minutes=60,
     ),
     "hrf_vessels": Row(
-        train=("experiment=vessels", *HRF),
+        train=("experiment=vessels", *BEFORE_MUON, *HRF),
         target=0.820,
         published=f".814 at half size with 68,000 parameters, {DEEPDRAW}",
         minutes=60,
     ),
     "hrf_to_chase": Row(
-        train=("experiment=vessels", *HRF),
+        train=("experiment=vessels", *BEFORE_MUON, *HRF),
         test=CHASE,
         target=0.750,
         published=".648, bob.ip.binseg (deepdraw) tables, U-Net at 768 px",
