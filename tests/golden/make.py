@@ -1,4 +1,4 @@
-"""Makes the golden checkpoint of this version's format: `python tests/golden/make.py`.
+"""Makes the golden checkpoints of this version's format: `python tests/golden/make.py`.
 
 Run once for every release and whenever checkpoint.FORMAT is raised, never to silence a test: an
 older folder stays as it is, because users have files like it.
@@ -16,7 +16,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import ONE_THREAD, tiny_photograph
-from golden.reading import HERE, KEPT, PHOTOGRAPHS, probability_of
+from golden.reading import HERE, KEPT, OPTIMIZERS, PHOTOGRAPHS, probability_of
 
 from fundus_cli import __version__
 from fundus_cli.run.checkpoint import FORMAT
@@ -53,8 +53,12 @@ def main() -> None:
     """Train with the real command, keep what a user would keep, write down what it predicts."""
     if not PHOTOGRAPHS.exists():
         draw()
-    folder = HERE / f"format_{FORMAT}"
-    command = [sys.executable, "-m", "fundus_cli", "train", *KEYS, f"output={folder.name}"]
+    for optimizer in OPTIMIZERS:
+        train(HERE / f"format_{FORMAT}_{optimizer}", [*KEYS, f"optimizer={optimizer}"])
+
+
+def train(folder: Path, keys: list[str]) -> None:
+    command = [sys.executable, "-m", "fundus_cli", "train", *keys, f"output={folder.name}"]
     environment = {"PATH": "/usr/bin:/bin", **ONE_THREAD}
     subprocess.run(command, cwd=HERE, env=environment, check=True)
     for path in folder.iterdir():
@@ -63,7 +67,7 @@ def main() -> None:
         elif path.name not in KEPT:
             path.unlink()
     np.save(folder / "probability.npy", probability_of(folder / "best.pt"))
-    made_with = {"fundus_cli": __version__, "torch": torch.__version__, "keys": KEYS}
+    made_with = {"fundus_cli": __version__, "torch": torch.__version__, "keys": keys}
     (folder / "made_with.json").write_text(json.dumps(made_with, indent=2) + "\n")
 
 

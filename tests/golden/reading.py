@@ -12,6 +12,8 @@ from fundus_cli.scoring import predictor_of
 
 HERE = Path(__file__).resolve().parent
 PHOTOGRAPHS = HERE / "photographs"
+OPTIMIZERS = ("adamw", "muon")
+"""A run of each: their states are stored differently, and the default has changed once."""
 KEPT = ("last.pt", "best.pt", "log.csv", "metrics.json")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden.reading import HERE, probability_of
+from golden.reading import HERE, OPTIMIZERS, probability_of
 from reliability.forks import Forked
 
 from fundus_cli.run import checkpoint
@@ -23,7 +23,8 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_there_is_one_of_the_present_format_and_they_are_small() -> None:
-    assert f"format_{checkpoint.FORMAT}" in GOLDEN
+    present = {name for name in GOLDEN if name.startswith(f"format_{checkpoint.FORMAT}_")}
+    assert present == {f"format_{checkpoint.FORMAT}_{optimizer}" for optimizer in OPTIMIZERS}
     for name in GOLDEN:
         assert sum(path.stat().st_size for path in (HERE / name).iterdir()) < 200_000
 
