@@ -188,11 +188,11 @@ def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
     samples = split_samples(members[0].dataset, split)
     for member in members:
         whose = f"{member.name}: " if len(members) > 1 else ""
-        for used, did in (
-            ("train", "were trained on"),
-            ("val", "chose the checkpoint and the threshold"),
+        chose = set(member.saved.manifest.get("val", {}).values())
+        for used, hashes, did in (
+            ("train", member.saved.learned_from, "were trained on"),
+            ("val", chose, "chose the checkpoint and the threshold"),
         ):
-            hashes = set(member.saved.manifest.get(used, {}).values())
             seen = [sample.id for sample in samples if sample.file_hash in hashes]
             if seen and not (used == split == "val"):
                 warnings.append(

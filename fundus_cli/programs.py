@@ -20,7 +20,7 @@ from fundus_cli.config import (
 from fundus_cli.memory import keep_freed_memory
 from fundus_cli.preloading import importing
 from fundus_cli.run.folder import check_unused, check_writable
-from fundus_cli.run.resume import finished
+from fundus_cli.run.resume import check_init_from, finished
 from fundus_cli.run.signals import StopRequest
 
 
@@ -66,6 +66,7 @@ def _run_train(config: TrainConfig, arguments: Arguments, stop: StopRequest) -> 
             with stop.unwinding():
                 mend_report(config.output, terminal)
             return
+        check_init_from(config)
         from fundus_cli.tracking import check_tracker
 
         check_tracker(config)

@@ -14,11 +14,12 @@ from fundus_cli.run.environment import changes, describe
 from fundus_cli.run.files import read_json, write_json
 from fundus_cli.run.folder import check_unused, held, holds_run, write_status
 from fundus_cli.run.machine import trouble
-from fundus_cli.run.resume import check_config, check_manifest, newest_checkpoint
+from fundus_cli.run.resume import check_config, check_manifest, goes_on, newest_checkpoint
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.terminal import Terminal
 from fundus_cli.tracking import tracked
 from fundus_cli.training.loop import Console, Trainer
+from fundus_cli.training.pretrained import load_pretrained
 
 
 def train(
@@ -30,11 +31,13 @@ def train(
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
     stop.defer()
+    # Before an earlier run is moved aside, which may be the one to begin with.
+    pretrained = None if goes_on(config) else load_pretrained(config)
     with held(config.output, config.overwrite) as folder:
         check_unused(config)
         terminal.log_to(folder / "train.log")
         try:
-            return _train_in(folder, config, dataset, stop, terminal)
+            return _train_in(folder, config, dataset, pretrained, stop, terminal)
         except BaseException as error:
             _record_failure(folder, error, terminal)
             raise
@@ -55,7 +58,12 @@ def _record_failure(folder: Path, error: BaseException, terminal: Terminal) -> N
 
 
 def _train_in(
-    folder: Path, config: TrainConfig, dataset: Dataset, stop: StopRequest, terminal: Terminal
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    pretrained: checkpoint.Checkpoint | None,
+    stop: StopRequest,
+    terminal: Terminal,
 ) -> dict[str, Any]:
     started = time.monotonic()
     saved = newest_checkpoint(folder, terminal.say) if config.resume else None
@@ -63,6 +71,8 @@ def _train_in(
     trainer = Trainer(config, dataset, folder, stop, Console(terminal.say, terminal.step))
     if saved:
         trainer.restore(saved)
+    elif pretrained:
+        notes += trainer.begin_with(pretrained)
     write_json(folder / "config.json", to_plain(config))
     environment = describe(trainer.device, str(trainer.learner.dtype).removeprefix("torch."))
     if saved:
@@ -104,7 +114,8 @@ def _checked_resume(
     saved: checkpoint.Checkpoint, config: TrainConfig, dataset: Dataset
 ) -> list[str]:
     notes = check_config(saved.config, config)
-    notes += check_manifest(saved.manifest, dataset.manifest(), config.data.allow_change)
+    manifest = {k: files for k, files in saved.manifest.items() if k != checkpoint.BEFORE}
+    notes += check_manifest(manifest, dataset.manifest(), config.data.allow_change)
     progress = saved.progress
     return [*notes, f"resume: from epoch {progress.epoch + 1}, step {progress.step}"]
 

@@ -195,6 +195,8 @@ class TrainConfig:
     """Minutes between checkpoints inside an epoch."""
     compile: bool = False
     """Train with torch.compile; where that is not possible, without."""
+    init_from: str | None = None
+    """A checkpoint, or the run folder that holds it, whose weights the run begins with."""
 
     def __post_init__(self) -> None:
         require(self.resume in (None, "auto"), "resume", self.resume, "null or auto")
@@ -218,3 +220,9 @@ class TrainConfig:
             "false where data.patch_px=null, because every batch has another size",
         )
         require(bool(self.output.strip()), "output", self.output, "a folder's name")
+        require(
+            self.init_from is None or bool(self.init_from.strip()),
+            "init_from",
+            self.init_from,
+            "a checkpoint, a run folder, or null",
+        )

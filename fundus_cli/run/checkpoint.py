@@ -18,6 +18,9 @@ from fundus_cli.run.files import write_whole
 FORMAT = 2
 """Of the file; docs/checkpoints.md says which changes raise it."""
 
+BEFORE = "before"
+"""Split of a manifest: photographs from which the weights that a run began with had learned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -76,6 +79,15 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The weights to predict with: the averaged ones where the run averages."""
         return self.model if self.averaged is None else self.averaged
+
+    @property
+    def learned_from(self) -> set[str]:
+        """sha256 of every file that the weights learned from, also before this run."""
+        return {
+            digest
+            for split in ("train", BEFORE)
+            for digest in self.manifest.get(split, {}).values()
+        }
 
 
 def save(

@@ -117,6 +117,24 @@ def finished(config: TrainConfig) -> bool:
     return config.epochs <= old.epochs
 
 
+def goes_on(config: TrainConfig) -> bool:
+    """Whether a checkpoint waits in the run folder for resume=auto."""
+    names = ("last.pt", "previous.pt")
+    return config.resume is not None and any((Path(config.output) / n).exists() for n in names)
+
+
+def check_init_from(config: TrainConfig) -> None:
+    """Fail early where a new run is to begin with a checkpoint that is not there.
+
+    Raises:
+        ConfigError: neither a file nor a folder has this name.
+    """
+    if config.init_from is None or goes_on(config):
+        return
+    if not Path(config.init_from).expanduser().exists():
+        raise ConfigError(f"init_from={config.init_from}: no such file or folder")
+
+
 def newest_checkpoint(folder: Path, say: Callable[[str], object]) -> Any:
     """The newest checkpoint that can be believed, or None when the folder has none yet.
 

@@ -18,6 +18,7 @@ from fundus_cli.training.compiling import Forward, compiled
 from fundus_cli.training.loss import build_loss
 from fundus_cli.training.network import first_model
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
+from fundus_cli.training.pretrained import begin_with
 
 STEPS_PER_LOOK = 32
 """Steps after which losses are fetched from a GPU; each fetch waits until it has caught up."""
@@ -59,7 +60,7 @@ class Learner:
         self.dtype = choose_precision(config.precision, self.device)
         repeatable(self.device)
         model = first_model(config, train_shares).to(self.device)
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        self.model = model.to(memory_format=torch.channels_last)
         decay = config.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
         self.loss = build_loss(config.loss)
@@ -79,6 +80,13 @@ class Learner:
     def lr(self) -> float:
         """Learning rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def begin_with(self, pretrained: checkpoint.Checkpoint) -> list[str]:
+        """Start from another run's weights; returns lines on what differs."""
+        lines = begin_with(pretrained, self.config, self.model)
+        if self.average is not None:
+            self.average.model.load_state_dict(self.model.state_dict())
+        return lines
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Continue with a checkpoint's weights and optimizer."""

@@ -21,6 +21,7 @@ from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime import choose_device
 from fundus_cli.training.learner import Learner
 from fundus_cli.training.network import shares
+from fundus_cli.training.pretrained import check_unseen, learned_before
 from fundus_cli.training.validation import (
     DEFAULT_THRESHOLD,
     MAX_TEST_SHARE,
@@ -84,7 +85,24 @@ class Trainer:
         self.test_samples = spread(
             dataset.samples.get("test", []), MAX_TEST_SHARE * self._pixels_per_epoch()
         )
+        self.learned_before: dict[str, str] = {}
         self._saved_at = time.monotonic()
+
+    def begin_with(self, pretrained: checkpoint.Checkpoint) -> list[str]:
+        """Start from another run's weights; returns lines to show.
+
+        Raises:
+            ConfigError: they do not fit this run.
+            DataError: they were learned from photographs of test.
+        """
+        hashes = {
+            split: {s.id: s.file_hash for s in samples}
+            for split, samples in self.dataset.samples.items()
+        }
+        warnings = check_unseen(pretrained, hashes)
+        lines = self.learner.begin_with(pretrained)
+        self.learned_before = learned_before(pretrained)
+        return [*lines, *warnings]
 
     def _pixels_per_epoch(self) -> int:
         patch_px = self.config.data.patch_px
@@ -96,6 +114,7 @@ class Trainer:
         """Continue from a checkpoint, in the middle of an epoch too."""
         self.learner.restore(saved)
         self.progress = saved.progress
+        self.learned_before = saved.manifest.get(checkpoint.BEFORE, {})
         # A threshold from train belongs to the end of a run; a longer one chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
@@ -250,6 +269,10 @@ class Trainer:
                 f"{self.config.output} and resume=auto"
             )
 
+    def _manifest(self) -> dict[str, dict[str, str]]:
+        before = {checkpoint.BEFORE: self.learned_before} if self.learned_before else {}
+        return {**self.dataset.manifest(), **before}
+
     def save(self) -> None:
         """Write last.pt, keeping the one before it as previous.pt.
 
@@ -269,6 +292,6 @@ class Trainer:
             optimizer=self.learner.optimizer,
             progress=self.progress,
             threshold=self.threshold,
-            manifest=self.dataset.manifest(),
+            manifest=self._manifest(),
         )
         self._saved_at = time.monotonic()
