@@ -113,7 +113,7 @@ def _typed(program: Program, overrides: Sequence[str], config_dir: Path | None) 
     composed, _ = compose_dict(command)
     keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
     own_folder = "data" in program.groups and "data.root" in keys and "data" not in keys
-    if own_folder and composed.data.name == "demo":
+    if own_folder and composed.data.name == "demo" and composed.data.root is not None:
         command = replace(command, overrides=("data=folder", *overrides))
         composed, _ = compose_dict(command)
     return to_typed(composed, program.schema)

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import RunCommand, small
 
+from fundus_cli.command import _typed
+from fundus_cli.programs import PROGRAMS
+
 
 def nothing_made(folder: Path) -> bool:
     return not (folder / "outputs").exists() and not (folder / "multirun").exists()
@@ -179,3 +182,18 @@ def test_a_persons_own_preset_trains(
     assert result.returncode == 0, result.stderr
     assert "nothing to score" in result.stdout
     assert "clinic: 6 train, 0 val" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "demo"),
+        (["data.root=null"], "demo"),
+        (["data.root=mine"], "folder"),
+        (["data=demo", "data.root=drawn"], "demo"),
+        (["data=drive", "data.root=mine"], "drive"),
+    ],
+)
+def test_a_root_alone_means_a_folder_of_ones_own(words: list[str], name: str) -> None:
+    config = _typed(PROGRAMS["train"], words, None)
+    assert config.data.name == name

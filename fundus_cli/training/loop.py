@@ -15,13 +15,14 @@ from fundus_cli.errors import MachineError
 from fundus_cli.inference.predict import Predictor
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
-from fundus_cli.run.files import link_whole, write_csv
+from fundus_cli.run.files import link_whole
 from fundus_cli.run.machine import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime import choose_device
 from fundus_cli.training.learner import Learner
 from fundus_cli.training.network import shares
 from fundus_cli.training.pretrained import check_unseen, learned_before
+from fundus_cli.training.records import epoch_line, timing_row, write_followers
 from fundus_cli.training.validation import (
     DEFAULT_THRESHOLD,
     MAX_TEST_SHARE,
@@ -120,7 +121,7 @@ class Trainer:
             self.threshold = saved.threshold
         # The run may have been killed between its checkpoint and the files that follow from it.
         if self.progress.rows:
-            self._write_followers(saved.path)
+            write_followers(self.folder, self.progress, saved.path)
 
     def fit(self, after_epoch: Callable[[], object]) -> None:
         """Train to the last epoch, leaving last.pt, best.pt, log.csv and timing.csv after each."""
@@ -204,45 +205,19 @@ class Trainer:
             self.threshold.value, progress.one_colour_epochs, row["lr"]
         )
         progress.rows.append(row)
-        progress.timings.append(self._timing(epoch, time.monotonic() - started))
+        progress.timings.append(timing_row(progress, time.monotonic() - started))
         progress.epoch, progress.batch = epoch + 1, 0
         progress.loss_sum, progress.num_seen, progress.seconds = 0.0, 0, 0.0
         self.save()
-        self._write_followers(self.folder / "last.pt")
-        for line in (self.epoch_line(row), *warnings):
+        write_followers(self.folder, progress, self.folder / "last.pt")
+        for line in (epoch_line(row, self.config.epochs), *warnings):
             self.console.say(line)
-
-    def _write_followers(self, newest: Path) -> None:
-        """best.pt, log.csv and timing.csv, which follow from the newest checkpoint."""
-        progress = self.progress
-        if progress.best_epoch == progress.epoch and progress.batch == 0:
-            link_whole(newest, self.folder / "best.pt")
-        write_csv(self.folder / "log.csv", progress.rows)
-        write_csv(self.folder / "timing.csv", progress.timings)
 
     def _one_by_one(self, samples: Sequence[Sample]) -> Iterator[Sample]:
         """The photographs, with a look at the signals before each."""
         for sample in samples:
             self._obey_signals()
             yield sample
-
-    def _timing(self, epoch: int, eval_seconds: float) -> dict[str, float]:
-        """A row of timing.csv: seconds of the steps, patches per second, seconds of evaluation."""
-        progress = self.progress
-        return {
-            "epoch": epoch + 1,
-            "train_s": round(progress.seconds, 3),
-            "images_per_s": round(progress.num_seen / max(progress.seconds, 1e-9), 2),
-            "eval_s": round(eval_seconds, 3),
-        }
-
-    def epoch_line(self, row: dict[str, Any]) -> str:
-        """A log row as the line that people watch."""
-        line = f"Epoch: {row['epoch']}/{self.config.epochs}, Train Loss: {row['train_loss']:.4f}"
-        line += f", Test Loss: {row['test_loss']:.4f}"
-        if "val_dice" in row:
-            line += f", Val Loss: {row['val_loss']:.4f}, Val Dice: {row['val_dice']:.4f}"
-        return line
 
     def _choose_threshold_on_train(self) -> None:
         samples = self.dataset.samples["train"]

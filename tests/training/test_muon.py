@@ -45,6 +45,21 @@ def test_orthogonal_of_nothing_is_nothing() -> None:
     assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))
 
 
+@pytest.mark.parametrize(("shape", "sizes"), [((520, 600), (174, 173, 173)), ((256, 300), (256,))])
+def test_many_rows_are_made_orthogonal_block_by_block(
+    shape: tuple[int, int], sizes: tuple[int, ...]
+) -> None:
+    matrix = random(*shape)
+    for result in (orthogonal(matrix), orthogonal(matrix.T).T):
+        for block, given in zip(result.split(sizes), matrix.split(sizes), strict=True):
+            torch.testing.assert_close(block, orthogonal(given))
+            values = torch.linalg.svdvals(block)
+            assert values.min() > 0.6 and values.max() < 1.3
+    # As a whole the rows of different blocks are not orthogonal; those of one matrix are.
+    overlap = float(torch.linalg.svdvals(orthogonal(matrix)).max())
+    assert (overlap > 1.3) == (len(sizes) > 1)
+
+
 def test_does_not_depend_on_the_size_of_gradients() -> None:
     gradient = random(4, 6)
     torch.testing.assert_close(orthogonal(gradient), orthogonal(1e-3 * gradient))
