@@ -115,12 +115,10 @@ class TrainingSampler:
         """(N, 3 + S + 1, side, side) uint8 around a pixel of each, on the device."""
         if self._resident is not None:
             return self._resident.windows(samples, centres, side)
-        windows = np.stack(
-            [
-                _window(sample, self._images[sample.id], centre, side)
-                for sample, centre in zip(samples, centres, strict=True)
-            ]
-        )
+        num = 3 + len(samples[0].target) + 1
+        windows = np.empty((len(samples), num, side, side), np.uint8)
+        for sample, centre, window in zip(samples, centres, windows, strict=True):
+            _cut_window(sample, self._images[sample.id], centre, window)
         return on_device(windows, self.device)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
@@ -160,10 +158,11 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
     return padded
 
 
-def _window(sample: Sample, image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
-    """(3 + S + 1, side, side) uint8 around a pixel; 0, and outside the FOV, beyond the frame."""
-    num = 3 + len(sample.target) + 1
-    window = np.empty((num, side, side), np.uint8)
+def _cut_window(
+    sample: Sample, image: np.ndarray, centre: tuple[int, int], window: np.ndarray
+) -> None:
+    """Fill (3 + S + 1, side, side) uint8 with what is around a pixel; beyond the frame all is 0."""
+    side = window.shape[-1]
     top, left = centre[0] - side // 2, centre[1] - side // 2
     height, width = sample.fov_mask.shape
     y0, y1 = max(top, 0), min(top + side, height)
@@ -176,4 +175,3 @@ def _window(sample: Sample, image: np.ndarray, centre: tuple[int, int], side: in
     inside[:3] = image[:, y0:y1, x0:x1]
     inside[3:-1] = sample.target[:, y0:y1, x0:x1]
     np.multiply(sample.fov_mask[y0:y1, x0:x1], 255, out=inside[-1], dtype=np.uint8)
-    return window

@@ -13,7 +13,7 @@ from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.fov import fov_diameter_px
 from fundus_cli.data.samples import PackedMasks, fov_statistics, resize_mask, working_size
-from fundus_cli.data.sampling import TrainingSampler, _window, whole_image
+from fundus_cli.data.sampling import TrainingSampler, _cut_window, whole_image
 
 CPU = torch.device("cpu")
 
@@ -68,7 +68,8 @@ def test_a_window_is_black_and_outside_beyond_the_frame(
     root: Path, centre: tuple[int, int], side: int
 ) -> None:
     sample = sampler(config_of(root)).samples[0]
-    window = _window(sample, sample.image, centre, side)
+    window = np.full((3 + len(sample.target) + 1, side, side), 77, np.uint8)
+    _cut_window(sample, sample.image, centre, window)
     fov = sample.fov_mask * np.uint8(255)
     planes = np.concatenate([sample.image, sample.target, fov[None]])
     padded = np.pad(planes, ((0, 0), (100, 100), (100, 100)))
