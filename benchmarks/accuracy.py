@@ -45,6 +45,7 @@ class Row:
 
 CHASE = ("data=chasedb1", "data.root={data}/CHASE_DB1")
 HRF = ("data=hrf", "data.root={data}/HRF")
+LONGER = ("epochs=40", "ema_decay=0.998")
 BEFORE_MUON = ("optimizer=adamw", "optimizer.lr=0.01", "epochs=40", "ema_decay=0.998")
 FINE = ("data.fov_diameter_px=1320", "augment.zoom=0.833")
 DEEPDRAW = "bob.ip.binseg (deepdraw) tables, Little W-Net"
@@ -70,7 +71,7 @@ ROWS = {
         minutes=30,
     ),
     "hrf_small": Row(
-        train=("experiment=vessels", *FINE, *HRF),
+        train=("experiment=vessels", *FINE, *LONGER, *HRF),
         target=0.820,
         published=f".814 at half size with 68,000 parameters, {DEEPDRAW}",
         minutes=60,
