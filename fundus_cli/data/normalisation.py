@@ -30,13 +30,13 @@ def normalise(image: Tensor, fov_mask: Tensor, photographs: Sequence[Photograph]
     """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it.
 
     Args:
-        image: (N, 3, H, W), 0 to 1.
+        image: (N, 3, H, W), 0 to 1; it is overwritten, as a fresh tensor costs more than the sums.
         fov_mask: (N, 1, H, W) bool.
         photographs: N, for their statistics.
     """
     mean = on_device(np.stack([p.mean for p in photographs]), image.device)
     std = on_device(np.stack([p.std for p in photographs]), image.device)
-    return (image - mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
+    return image.sub_(mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
 
 
 def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ def local_as_bytes(photograph: Photograph) -> np.ndarray:
 
 
 def from_share(share: Tensor, fov_mask: Tensor) -> Tensor:
-    """Local deviations from bytes / 255, 0 outside the field of view."""
-    return share.mul(2 * LOCAL_LIMIT).sub_(LOCAL_LIMIT).mul_(fov_mask)
+    """Local deviations from bytes / 255, 0 outside the field of view; `share` is overwritten."""
+    return share.mul_(2 * LOCAL_LIMIT).sub_(LOCAL_LIMIT).mul_(fov_mask)
 
 
 def prepared_image(

@@ -222,8 +222,8 @@ class Trainer:
     def _choose_threshold_on_train(self) -> None:
         samples = self.dataset.samples["train"]
         every = math.ceil(len(samples) / MAX_THRESHOLD_PHOTOGRAPHS)
-        spread = self._one_by_one(samples[::every])
-        best, _ = histogram_of(self.predictor, spread).best_dice_threshold()
+        looked_at = self._one_by_one(samples[::every])
+        best, _ = histogram_of(self.predictor, looked_at).best_dice_threshold()
         if math.isfinite(best):
             self.threshold = Threshold(best, "train")
 
