@@ -13,8 +13,8 @@ from fundus_cli.model.wnet import WNet
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint
 
-SEEN_ALIKE = ("normalisation", "fov_diameter_px")
-"""Keys of `data` that change what a vessel looks like to the network."""
+SAME_WIDTH = 1.25
+"""Vessels that are wider or narrower by less are what `augment.scale` shows a network anyway."""
 
 
 def load_pretrained(config: TrainConfig) -> Checkpoint | None:
@@ -113,18 +113,27 @@ def begin_with(saved: Checkpoint, config: TrainConfig, model: UNet | WNet) -> li
     lines = [f"init_from: begins with the weights of {saved.path}, step {saved.progress.step}"]
     if new := [name for name in now if name not in before]:
         lines.append(f"init_from: {', '.join(new)}: new, so its last layer starts anew")
-    for key in SEEN_ALIKE:
-        there, here = (_plain(getattr(c.data, key)) for c in (saved.config, config))
-        if there != here:
-            lines.append(
-                f"warning: init_from learned with data.{key}={there} and this run has {here}; "
-                "vessels look different to the network"
-            )
-    return lines
+    return [*lines, *_looks(saved.config, config)]
 
 
-def _plain(value: object) -> object:
-    return getattr(value, "value", "null" if value is None else value)
+def _looks(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """Warnings where a vessel looks different to a network than when it learned."""
+    pairs = {"data.normalisation": tuple(c.data.normalisation.value for c in (before, now))}
+    there, here = (c.data.fov_diameter_px for c in (before, now))
+    if there is None or here is None:
+        pairs["data.fov_diameter_px"] = tuple(
+            "null" if px is None else str(px) for px in (there, here)
+        )
+    else:
+        widths = there * before.augment.zoom, here * now.augment.zoom
+        if max(widths) > SAME_WIDTH * min(widths):
+            pairs["data.fov_diameter_px * augment.zoom"] = tuple(f"{px:g}" for px in widths)
+    return [
+        f"warning: init_from learned with {key}={there} and this run has {here}; vessels look "
+        "different to the network"
+        for key, (there, here) in pairs.items()
+        if there != here
+    ]
 
 
 def _by_name(old: Tensor, before: list[str], fresh: Tensor, now: list[str]) -> Tensor:

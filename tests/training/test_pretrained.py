@@ -203,6 +203,30 @@ def test_photographs_that_look_different_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("data.fov_diameter_px=900",), []),
+        # 1.22 times as wide, as zoom shows photographs a sixth smaller than they are held.
+        (("data.fov_diameter_px=1320", "augment.zoom=0.833"), []),
+        (
+            ("data.fov_diameter_px=1320",),
+            [
+                "warning: init_from learned with data.fov_diameter_px * augment.zoom=900 and this "
+                "run has 1320"
+            ],
+        ),
+    ],
+)
+def test_vessels_as_wide_as_zoom_shows_them_anyway_are_not_told(
+    tmp_path: Path, overrides: tuple[str, ...], told: list[str]
+) -> None:
+    random_checkpoint(tmp_path / "a.pt", "data.fov_diameter_px=900")
+    config = config_of(*overrides)
+    lines = begin_with(checkpoint.load(tmp_path / "a.pt"), config, build_model(config))
+    assert [line.split(";")[0] for line in lines if line.startswith("warning: ")] == told
+
+
 def test_validation_photographs_that_were_learned_from_are_a_warning(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "a.pt")
     saved = replace(
