@@ -1,6 +1,6 @@
 """One row of the table of results, run again and printed beside its target.
 
-    python benchmarks/accuracy.py ROW --data path/to/data [--seeds 0 1 2] [key=value ...]
+    python benchmarks/accuracy.py ROW [key=value ...] --data path/to/data [--seeds 0 1 2]
 
 `--data` is the folder that holds CHASE_DB1/ and HRF/. Each seed is one run of fundus-train below
 outputs/accuracy/<row>/ that resumes where it was stopped; rows that test on another set score the
@@ -26,6 +26,7 @@ class Row:
 
     Attributes:
         train: overrides of the training run; {data} is the folder of data sets.
+        begins_with: the row whose first seed's weights it begins with; that one is trained first.
         test: overrides for fundus-eval on another set; empty: the run's own test split.
         metric: `dice` or `auc_roc`.
         target: what `metric` should reach as a mean over seeds.
@@ -35,6 +36,7 @@ class Row:
     """
 
     train: tuple[str, ...]
+    begins_with: str | None = None
     test: tuple[str, ...] = ()
     metric: str = "dice"
     target: float
@@ -95,6 +97,13 @@ ROWS = {
         target=0.750,
         published=FROM_HRF,
     ),
+    "hrf_to_chase_drawn": Row(
+        train=("experiment=vessels", *HRF),
+        begins_with="demo_to_chase",
+        test=CHASE,
+        target=0.750,
+        published=FROM_HRF,
+    ),
     "demo_to_chase": Row(
         train=("experiment=vessels_demo",),
         test=CHASE,
@@ -117,6 +126,11 @@ def one_seed(name: str, row: Row, seed: int, data: Path, more: list[str]) -> dic
     """Train (or resume, or find finished) one seed and return its scores."""
     folder = Path("outputs/accuracy") / SHARED_RUNS.get(name, name) / f"seed-{seed}"
     filled = [fill(override, data) for override in row.train]
+    if row.begins_with is not None:
+        first = Path("outputs/accuracy") / row.begins_with / "seed-0"
+        before = [fill(override, data) for override in ROWS[row.begins_with].train]
+        run("train", *before, "seed=0", f"output={first}", "resume=auto")
+        filled.append(quoted("init_from", str(first)))
     run("train", *filled, f"seed={seed}", f"output={folder}", "resume=auto", *more)
     scored = folder
     if row.test:
