@@ -51,7 +51,7 @@ def content_of(run: Run) -> dict[str, Any]:
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """The lines on top: data set, split sizes, structure, model size, minutes."""
+    """The lines on top: data set, split sizes, structure, model size and beginning, minutes."""
     sizes = [
         f"{len(run.splits[split])} {split}"
         for split in ("train", "val", "test")
@@ -68,6 +68,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Photographs", ", ".join(sizes)),
         ("Structures", ", ".join(run.structures or _configured_structures(run))),
         ("Network", ", ".join(part for part in (name, size) if part)),
+        ("Begins with", str(run.config.get("init_from") or "")),
         ("Epochs", _epochs(run)),
         ("Time", f"{minutes:.1f} minutes on {_where(run)}" if minutes is not None else ""),
         ("Checkpoint", str(run.config.get("checkpoint") or "")),
