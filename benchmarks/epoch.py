@@ -4,10 +4,11 @@
 
 The words are those of fundus-train; without any it is data=demo. An epoch is what the loop does:
 patches cut and augmented, steps, average of the weights, log, checkpoint, test loss. The steps
-alone are as many steps on one batch that lies ready, taken before and after each epoch. Times are
-wall seconds and, steadier where something else runs, processor seconds. Then, each in a process of
-its own: seconds from the command to the first step, the peak memory of a short training, and with
---hrf that of one on HRF (3504x2336). Prints a table, and all of it as JSON.
+alone are on one batch that lies ready, taken in between, a few after every few of the epoch's own,
+so that a machine that slows down slows both. Times are wall seconds and, steadier where something
+else runs, processor seconds. Then, each in a process of its own: seconds from the command to the
+first step, the peak memory of a short training, and with --hrf that of one on HRF (3504x2336).
+Prints a table, and all of it as JSON.
 """
 
 import argparse
@@ -35,6 +36,8 @@ CLOCKS: dict[str, Callable[[], float]] = {
 }
 SHORT = ("epochs=1", "overlays=0", "data.patches_per_epoch=32")
 HRF_LIMIT_MB = 4096
+FEW = 4
+"""Steps of the epoch, then steps alone, in turns; a GPU is waited for in between."""
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
@@ -46,21 +49,33 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 def measure_epoch(trainer: Trainer, epoch: int) -> dict[str, dict[str, float]]:
     """Seconds of one epoch's parts, and of as many steps on a batch that lies ready."""
-    num_steps = trainer.num_batches
+    learner, num_steps = trainer.learner, trainer.num_batches
     ready = trainer.sampler.batch(0, trainer.sampler.order(0)[: trainer.config.batch_size])
+    few = min(FEW, num_steps)
+    alone = dict.fromkeys(CLOCKS, 0.0)
+    turns = 0
 
-    def half_of_the_steps() -> None:
-        for number in range(num_steps // 2):
-            trainer.learner.step(ready, epoch, number)
-        trainer.learner.settle()
+    def steps_alone() -> None:
+        for number in range(few):
+            learner.step(ready, epoch, number)
+        learner.settle()
 
-    before = timed(half_of_the_steps)
-    train = timed(lambda: trainer._train_epoch(epoch))
+    def in_between(_epoch: int, done: int, _num_steps: int) -> None:
+        nonlocal turns
+        if done % few:
+            return
+        # Part of the epoch: its steps may still be on their way on a GPU.
+        learner.settle()
+        for name, seconds in timed(steps_alone).items():
+            alone[name] += seconds
+        turns += 1
+
+    trainer.console = Console(trainer.console.say, in_between)
+    both = timed(lambda: trainer._train_epoch(epoch))
     close = timed(lambda: trainer._close_epoch(epoch))
     save = timed(trainer.save)
-    after = timed(half_of_the_steps)
-    done = num_steps // 2 * 2
-    steps = {name: (before[name] + after[name]) * num_steps / done for name in CLOCKS}
+    steps = {name: alone[name] * num_steps / (turns * few) for name in CLOCKS}
+    train = {name: both[name] - alone[name] for name in CLOCKS}
     evaluation = {name: close[name] - save[name] for name in CLOCKS}
     return {"steps": steps, "train": train, "save": save, "evaluation": evaluation}
 

@@ -7,7 +7,7 @@ target and field of view move as one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -24,6 +24,11 @@ LIGHT_GRID = 3
 """The drawn light has so many values along each side of a patch, and is smooth between them."""
 NUM_DRAWS = 17 + LIGHT_GRID**2
 """Uniform numbers per sample, all drawn always, so that one option never shifts another's."""
+
+
+Cut = Callable[[int, int, int], Tensor]
+"""cut(n, rows, columns): window n, (C, H, W), without so many rows at the top and as many at the
+bottom, and columns left and right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +142,11 @@ def apply_geometry(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Ten
         (N, C, h, w) float32 on the window's device, shares where bytes went in; the window itself
         where nothing changes.
     """
-    margins = [have - want for have, want in zip(window.shape[-2:], out_hw, strict=True)]
-    on_pixels = all(margin >= 0 and margin % 2 == 0 for margin in margins)
-    if not on_pixels or draws.angle_deg.any() or (draws.zoom != 1).any():
+    have_hw = window.shape[-2], window.shape[-1]
+    if _is_resampled(draws, have_hw, out_hw):
         return _resampled(draws, window, out_hw)
-    if any(margins):
-        top, left = (margin // 2 for margin in margins)
+    if have_hw != out_hw:
+        top, left = ((have - want) // 2 for have, want in zip(have_hw, out_hw, strict=True))
         window = window[..., top : top + out_hw[0], left : left + out_hw[1]]
     for flipped, dim in ((draws.flip_h, -1), (draws.flip_v, -2)):
         if flipped.any():
@@ -151,31 +155,65 @@ def apply_geometry(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Ten
     return window if window.is_floating_point() else window.float().div_(255)
 
 
-def _resampled(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Tensor:
-    """The patches of windows that turn or zoom.
+def apply_geometry_cutting(
+    draws: Draws, cut: Cut, have_hw: tuple[int, int], out_hw: tuple[int, int]
+) -> Tensor:
+    """`apply_geometry` on a processor, of windows of `have_hw` that are not all cut beforehand.
 
-    A processor takes one sample after the other, and no more of each window than its own change
-    needs: what is read several times then stays in the cache. A GPU takes all at once.
+    A window has the size that the largest change needs, and most changes need half of its pixels.
     """
-    most = 1.0 if window.is_floating_point() else 255.0
-    have = np.asarray(window.shape[-2:])
+    if _is_resampled(draws, have_hw, out_hw):
+        return _resampled_in_turn(draws, cut, have_hw, out_hw)
+    windows = torch.stack([cut(n, 0, 0) for n in range(len(draws.zoom))])
+    return apply_geometry(draws, windows, out_hw)
+
+
+def _is_resampled(draws: Draws, have_hw: tuple[int, int], out_hw: tuple[int, int]) -> bool:
+    """Whether patch pixels come from between those of the window."""
+    margins = [have - want for have, want in zip(have_hw, out_hw, strict=True)]
+    on_pixels = all(margin >= 0 and margin % 2 == 0 for margin in margins)
+    return not on_pixels or bool(draws.angle_deg.any()) or bool((draws.zoom != 1).any())
+
+
+def _resampled(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Tensor:
+    """The patches of windows that turn or zoom, all at once on a GPU."""
+    have_hw = window.shape[-2], window.shape[-1]
     if window.device.type != "cpu":
-        grid = _source_grids(draws, np.tile(have, (len(window), 1)), out_hw, window.device)
+        grid = _source_grids(draws, np.tile(have_hw, (len(window), 1)), out_hw, window.device)
+        most = 1.0 if window.is_floating_point() else 255.0
         return _sampled(window.float(), grid).div_(most)
+
+    def cut(n: int, rows: int, columns: int) -> Tensor:
+        return window[n, :, rows : have_hw[0] - rows, columns : have_hw[1] - columns]
+
+    return _resampled_in_turn(draws, cut, have_hw, out_hw)
+
+
+def _resampled_in_turn(
+    draws: Draws, cut: Cut, have_hw: tuple[int, int], out_hw: tuple[int, int]
+) -> Tensor:
+    """The patches of windows that turn or zoom, one after the other.
+
+    No more of each window is taken than its own change needs: what is read several times then
+    stays in the processor's cache.
+    """
     height, width = out_hw
-    unused = _unused(draws, have, out_hw)
-    grids = _source_grids(draws, have - 2 * unused, out_hw, window.device)
+    unused = _unused(draws, np.asarray(have_hw), out_hw)
+    grids = _source_grids(draws, have_hw - 2 * unused, out_hw, torch.device("cpu"))
     # Threads share the samples of a batch; the parts of one patch can be told as such.
     parts = math.gcd(height, torch.get_num_threads())
-    patches = torch.empty(*window.shape[:2], parts, height // parts, width)
-    for source, (top, left), grid, patch in zip(
-        window, unused.tolist(), grids, patches, strict=True
-    ):
-        bottom, right = source.shape[-2] - top, source.shape[-1] - left
-        used = source[:, top:bottom, left:right].float().expand(parts, -1, -1, -1)
-        sampled = _sampled(used, grid.reshape(parts, -1, width, 2))
-        torch.div(sampled.transpose(0, 1), most, out=patch)
-    return patches.reshape(*window.shape[:2], height, width)
+    patches: Tensor | None = None
+    for n, ((rows, columns), grid) in enumerate(zip(unused.tolist(), grids, strict=True)):
+        used = cut(n, rows, columns)
+        if patches is None:
+            patches = torch.empty(len(grids), len(used), parts, height // parts, width)
+        most = 1.0 if used.is_floating_point() else 255.0
+        sampled = _sampled(
+            used.float().expand(parts, -1, -1, -1), grid.reshape(parts, -1, width, 2)
+        )
+        torch.div(sampled.transpose(0, 1), most, out=patches[n])
+    assert patches is not None
+    return patches.reshape(*patches.shape[:2], height, width)
 
 
 def _sampled(window: Tensor, grid: Tensor) -> Tensor:
@@ -200,6 +238,7 @@ def _source_grids(
     """Where in its window each patch pixel comes from: (N, h, w, 2), x first, -1 to 1.
 
     What F.affine_grid computes, but ten times faster on a CPU and in float64 up to the last step.
+    Read as one complex number, x and y are added in one pass.
 
     Args:
         draws: of N samples.
@@ -213,13 +252,8 @@ def _source_grids(
     # Pixels from the patch's centre, y down, become shares of the window's half side.
     y, x = (np.arange(side) - (side - 1) / 2 for side in out_hw)
     per_y, per_x = (2 / hw).T
-    terms = (
-        (sign_x * cos * per_x, -sign_x * sin * per_x),
-        (sign_y * sin * per_y, sign_y * cos * per_y),
-    )
-    grid = torch.empty(len(draws.zoom), *out_hw, 2, device=device)
-    for axis, (along_x, along_y) in enumerate(terms):
-        from_x = on_device(np.outer(along_x, x).astype(np.float32), device)
-        from_y = on_device(np.outer(along_y, y).astype(np.float32), device)
-        torch.add(from_x[:, None, :], from_y[:, :, None], out=grid[..., axis])
-    return grid
+    along_x = sign_x * cos * per_x + 1j * (sign_y * sin * per_y)
+    along_y = -sign_x * sin * per_x + 1j * (sign_y * cos * per_y)
+    from_x = on_device(np.outer(along_x, x).astype(np.complex64), device)
+    from_y = on_device(np.outer(along_y, y).astype(np.complex64), device)
+    return torch.view_as_real(from_x[:, None, :] + from_y[:, :, None])

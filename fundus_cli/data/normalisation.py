@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fundus_cli.config import Normalisation
 from fundus_cli.data.samples import Photograph
-from fundus_cli.data.transfer import on_device
+from fundus_cli.data.transfer import on_device, zeros_and_ones
 
 LOCAL_SIGMA_PX = 40
 """Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""
@@ -36,7 +36,9 @@ def normalise(image: Tensor, fov_mask: Tensor, photographs: Sequence[Photograph]
     """
     mean = on_device(np.stack([p.mean for p in photographs]), image.device)
     std = on_device(np.stack([p.std for p in photographs]), image.device)
-    return image.sub_(mean[..., None, None]).div_(std[..., None, None]).mul_(fov_mask)
+    return (
+        image.sub_(mean[..., None, None]).div_(std[..., None, None]).mul_(zeros_and_ones(fov_mask))
+    )
 
 
 def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ def local_as_bytes(photograph: Photograph) -> np.ndarray:
 
 def from_share(share: Tensor, fov_mask: Tensor) -> Tensor:
     """Local deviations from bytes / 255, 0 outside the field of view; `share` is overwritten."""
-    return share.mul_(2 * LOCAL_LIMIT).sub_(LOCAL_LIMIT).mul_(fov_mask)
+    return share.mul_(2 * LOCAL_LIMIT).sub_(LOCAL_LIMIT).mul_(zeros_and_ones(fov_mask))
 
 
 def prepared_image(

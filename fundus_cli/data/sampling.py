@@ -84,6 +84,7 @@ class TrainingSampler:
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """The patches with these indices, on the device."""
         samples = [self.sample(epoch, int(i)) for i in indices]
+        draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
         patch = self.data.patch_px
         if patch is None:
             hw = (
@@ -91,15 +92,12 @@ class TrainingSampler:
                 max(s.fov_mask.shape[1] for s in samples),
             )
             padded = np.stack([_padded(_planes(s, self._images[s.id]), hw) for s in samples])
-            windows = on_device(padded, self.device)
+            planes = augment.apply_geometry(draws, on_device(padded, self.device), hw)
         else:
-            hw = (patch, patch)
             centres = [
                 self._centre(s, patch, epoch, int(i)) for s, i in zip(samples, indices, strict=True)
             ]
-            windows = self._windows(samples, centres, augment.window_px(self.augmentation, patch))
-        draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
-        planes = augment.apply_geometry(draws, windows, hw)
+            planes = self._patches(samples, centres, draws, patch)
         image = apply_appearance(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:
@@ -109,17 +107,30 @@ class TrainingSampler:
                 image = from_share(image, fov_mask)
         return Batch(image, planes[:, 3:-1], fov_mask, tuple(s.id for s in samples))
 
-    def _windows(
-        self, samples: Sequence[Sample], centres: Sequence[tuple[int, int]], side: int
+    def _patches(
+        self,
+        samples: Sequence[Sample],
+        centres: Sequence[tuple[int, int]],
+        draws: augment.Draws,
+        patch: int,
     ) -> Tensor:
-        """(N, 3 + S + 1, side, side) uint8 around a pixel of each, on the device."""
+        """(N, 3 + S + 1, patch, patch) float32, 0 to 1, around a pixel of each, on the device."""
+        side, hw = augment.window_px(self.augmentation, patch), (patch, patch)
         if self._resident is not None:
-            return self._resident.windows(samples, centres, side)
-        num = 3 + len(samples[0].target) + 1
-        windows = np.empty((len(samples), num, side, side), np.uint8)
-        for sample, centre, window in zip(samples, centres, windows, strict=True):
-            _cut_window(sample, self._images[sample.id], centre, window)
-        return on_device(windows, self.device)
+            windows = self._resident.windows(samples, centres, side)
+            return augment.apply_geometry(draws, windows, hw)
+
+        def cut(n: int, rows: int, columns: int) -> Tensor:
+            sample = samples[n]
+            shape = (3 + len(sample.target) + 1, side - 2 * rows, side - 2 * columns)
+            window = np.empty(shape, np.uint8)
+            _cut_window(sample, self._images[sample.id], centres[n], window)
+            return torch.from_numpy(window)
+
+        if self.device.type == "cpu":
+            return augment.apply_geometry_cutting(draws, cut, (side, side), hw)
+        windows = torch.stack([cut(n, 0, 0) for n in range(len(samples))])
+        return augment.apply_geometry(draws, on_device(windows.numpy(), self.device), hw)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
         """A pixel of the field of view, moved inwards so that the patch stays on the photograph."""
@@ -161,15 +172,15 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
 def _cut_window(
     sample: Sample, image: np.ndarray, centre: tuple[int, int], window: np.ndarray
 ) -> None:
-    """Fill (3 + S + 1, side, side) uint8 with what is around a pixel; beyond the frame all is 0."""
-    side = window.shape[-1]
-    top, left = centre[0] - side // 2, centre[1] - side // 2
+    """Fill (3 + S + 1, h, w) uint8 with what is around a pixel; beyond the frame all is 0."""
+    have_y, have_x = window.shape[1:]
+    top, left = centre[0] - have_y // 2, centre[1] - have_x // 2
     height, width = sample.fov_mask.shape
-    y0, y1 = max(top, 0), min(top + side, height)
-    x0, x1 = max(left, 0), min(left + side, width)
-    for beyond in (slice(0, y0 - top), slice(y1 - top, side)):
+    y0, y1 = max(top, 0), min(top + have_y, height)
+    x0, x1 = max(left, 0), min(left + have_x, width)
+    for beyond in (slice(0, y0 - top), slice(y1 - top, have_y)):
         window[:, beyond] = 0
-    for beyond in (slice(0, x0 - left), slice(x1 - left, side)):
+    for beyond in (slice(0, x0 - left), slice(x1 - left, have_x)):
         window[:, :, beyond] = 0
     inside = window[:, y0 - top : y1 - top, x0 - left : x1 - left]
     inside[:3] = image[:, y0:y1, x0:x1]

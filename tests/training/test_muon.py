@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fundus_cli.config import OptimizerConfig, OptimizerName
-from fundus_cli.training.muon import Muon, orthogonal
+from fundus_cli.training import muon as module
+from fundus_cli.training.muon import Muon
 from fundus_cli.training.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
@@ -15,6 +16,11 @@ CPU = torch.device("cpu")
 
 def muon(parameters: list[nn.Parameter], lr: float = 0.01, decay: float = 0.0) -> Muon:
     return Muon(parameters, lr=lr, weight_decay=decay, momentum=0.9)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    (result,) = module.orthogonal([matrix])
+    return result
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -58,6 +64,14 @@ def test_many_rows_are_made_orthogonal_block_by_block(
     # As a whole the rows of different blocks are not orthogonal; those of one matrix are.
     overlap = float(torch.linalg.svdvals(orthogonal(matrix)).max())
     assert (overlap > 1.3) == (len(sizes) > 1)
+
+
+def test_each_of_many_matrices_is_made_orthogonal_as_if_alone() -> None:
+    shapes = [(4, 6), (6, 4), (4, 9), (300, 4), (520, 600), (1, 1), (260, 260)]
+    matrices = [random(*shape, seed=number) for number, shape in enumerate(shapes)]
+    together = module.orthogonal(matrices)
+    for matrix, result in zip(matrices, together, strict=True):
+        torch.testing.assert_close(result, orthogonal(matrix))
 
 
 def test_does_not_depend_on_the_size_of_gradients() -> None:
