@@ -150,8 +150,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "python": sys.version.split()[0],
         "torch": torch.__version__,
-        **in_this_process(options.words, options.repeats),
+        # First: a process begins with the peak memory of the one that starts it.
         **in_their_own(options.words, options.hrf, options.repeats),
+        **in_this_process(options.words, options.repeats),
     }
     print(json.dumps(result))
 

@@ -45,7 +45,7 @@ def find_fov(image: np.ndarray) -> np.ndarray:
     factor = _factor(image)
     picture = Image.fromarray(image)
     reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
-    level = ndimage.uniform_filter(_brightest(reduced).astype(np.float64), 3)
+    level = ndimage.uniform_filter(brightest(reduced).astype(np.float64), 3)
 
     surround, noise = _darkest_corner(level)
     floor = surround + max(MIN_CONTRAST, 4 * noise)
@@ -102,7 +102,7 @@ def _factor(picture: np.ndarray) -> int:
     return math.ceil(int(max(picture.shape[:2])) / REDUCED_PX)
 
 
-def _brightest(image: np.ndarray) -> np.ndarray:
+def brightest(image: np.ndarray) -> np.ndarray:
     """(H, W) of (H, W, 3): the largest of the three, many times faster than max(axis=2)."""
     return np.asarray(np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2]))
 
@@ -194,7 +194,7 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     if not seen.any():
         return circle
     # Flat indices are looked up several times faster than pairs of them.
-    profile = _brightest(image.reshape(-1, 3).take((y * width + x)[seen], axis=0))
+    profile = brightest(image.reshape(-1, 3).take((y * width + x)[seen], axis=0))
     retina = _median(profile[:, : len(steps) // 4])
     # Counting bright samples, instead of taking the first dark one, is steady under noise.
     bright = np.count_nonzero(profile >= (retina[:, None] + surround) / 2, axis=1)

@@ -269,13 +269,24 @@ def resize_mask(mask: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(full).resize((hw[1], hw[0]), kernel))
 
 
+def level_counts(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
+    """How often each level 0 to 255 occurs inside: (C, 256) integers.
+
+    They say all about means and medians, 20 times faster than the pixels themselves.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8.
+        fov: (H, W) bool.
+    """
+    inside = Image.fromarray(fov.view(np.uint8) * np.uint8(255))
+    return np.reshape(Image.fromarray(image).histogram(inside), (-1, 256))
+
+
 def fov_statistics(image: np.ndarray, fov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel of image / 255 inside the field of view."""
     if not fov.any():
         image, fov = np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), bool)
-    # How often each of 256 levels occurs says all, 20 times faster than the pixels themselves.
-    inside = Image.fromarray(fov.view(np.uint8) * np.uint8(255))
-    counts = np.reshape(Image.fromarray(image).histogram(inside), (3, 256))
+    counts = level_counts(image, fov)
     levels = np.arange(256) / 255
     num = counts.sum(axis=1)
     mean = counts @ levels / num

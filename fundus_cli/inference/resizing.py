@@ -17,19 +17,22 @@ def resized(logits: Tensor, hw: Sequence[int]) -> Tensor:
     rounds the places between pixels in its own way: on a photograph of 3504 pixels torch's differs
     by 3e-4 of a logit from onnxruntime's, which is more than an exported file may.
     """
-    return _along(_along(logits, 2, hw[0]), 3, hw[1])
+    # Whole rows are looked up several times faster than pixels, so columns lie as rows meanwhile.
+    across = _rows(logits.transpose(2, 3).contiguous(), hw[1])
+    return _rows(across.transpose(2, 3).contiguous(), hw[0])
 
 
-def _along(logits: Tensor, dim: int, length: int) -> Tensor:
-    before = logits.shape[dim]
+def _rows(logits: Tensor, length: int) -> Tensor:
+    """(N, S, H, W) to (N, S, length, W)."""
+    before = logits.shape[2]
     steps = torch.arange(length, dtype=torch.float32, device=logits.device) + 0.5
     place = steps * (before / length) - 0.5
     low = place.floor()
     result = torch.zeros((), device=logits.device)
     for tap in range(-1, 3):
-        pixels = (low.long() + tap).clamp(min=0, max=before - 1)
-        weight = _cubic((place - low - tap).abs()).reshape(-1, *[1] * (3 - dim))
-        result = result + logits.index_select(dim, pixels) * weight
+        rows = (low.long() + tap).clamp(min=0, max=before - 1)
+        weight = _cubic((place - low - tap).abs())[:, None]
+        result = torch.addcmul(result, logits.index_select(2, rows), weight)
     return result
 
 
