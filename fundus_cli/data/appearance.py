@@ -6,7 +6,8 @@ LOCAL_LIMIT deviations, and each change means the same share of that.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,40 +41,40 @@ def apply_appearance(draws: Draws, image: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W), 0 to 1; the image itself where nothing changes.
     """
+    changes = _changes(draws)
+    if not changes:
+        return image
     if image.device.type != "cpu":
-        changed = _changed(draws, image)
-        return image if changed is image else changed.clamp(0, 1)
+        for _, change in changes:
+            image = change(draws, image)
+        return image.clamp(0, 1)
     # A processor takes one sample after the other: each stays in the cache until it is done.
-    result = image
+    result = torch.empty(image.shape)
     for n in range(len(image)):
-        before = image[n : n + 1]
-        after = _changed(draws.of(n), before)
-        if result is image and after is not before:
-            result = torch.empty(image.shape)
-            result[:n] = image[:n]
-        if result is not image:
-            torch.clamp(after, 0, 1, out=result[n : n + 1])
+        own, sample = draws.of(n), image[n : n + 1]
+        for concerned, change in changes:
+            if concerned[n]:
+                sample = change(own, sample)
+        torch.clamp(sample, 0, 1, out=result[n : n + 1])
     return result
 
 
-def _changed(draws: Draws, image: Tensor) -> Tensor:
-    """`apply_appearance` without the clamp."""
-    changed = image
-    if draws.grey.any():
-        changed = _greyer(draws, changed)
-    if (draws.detail != 1).any():
-        changed = _stretched(changed, _surroundings(changed), draws.detail)
-    if draws.light.any():
-        changed = changed * _light(draws, image)
-    if draws.blur_px.any():
-        every = zip(torch.split(changed, 1), draws.blur_px.tolist(), strict=True)
-        blurred = [_filtered(one, _gaussian(sd)) if sd else one for one, sd in every]
-        changed = blurred[0] if len(blurred) == 1 else torch.cat(blurred)
-    if draws.sharpness.any():
-        changed = _stretched(changed, _filtered(changed, FINE), 1 + draws.sharpness)
-    if draws.noise.any():
-        changed = _noisy(draws, changed)
-    return _recoloured(draws, changed)
+Change = Callable[[Draws, Tensor], Tensor]
+
+
+def _changes(draws: Draws) -> list[tuple[NDArray[np.bool_], Change]]:
+    """Those that concern any sample, in order, and (N,) whether they concern each."""
+    mixed = (draws.contrast != 1) | (draws.brightness != 0) | (draws.colour != 1).any(axis=1)
+    every: tuple[tuple[Any, Change], ...] = (
+        (draws.grey != 0, _greyer),
+        (draws.detail != 1, _detailed),
+        (draws.light.any(axis=(1, 2)), _lit),
+        (draws.blur_px != 0, _blurred),
+        (draws.sharpness != 0, _sharper),
+        (draws.noise != 0, _noisy),
+        (mixed, _recoloured),
+    )
+    return [(concerned, change) for concerned, change in every if concerned.any()]
 
 
 def _greyer(draws: Draws, image: Tensor) -> Tensor:
@@ -89,8 +90,6 @@ def _recoloured(draws: Draws, image: Tensor) -> Tensor:
 
     The mean is one number per image, over its channels and pixels.
     """
-    if (draws.contrast == 1).all() and not draws.brightness.any() and (draws.colour == 1).all():
-        return image
     contrast, brightness, colour = (
         _per_sample(values, image) for values in (draws.contrast, draws.brightness, draws.colour)
     )
@@ -101,6 +100,20 @@ def _recoloured(draws: Draws, image: Tensor) -> Tensor:
 def _per_sample(values: NDArray[np.float32], image: Tensor) -> Tensor:
     """(N,) or (N, 3) as (N, 1 or 3, 1, 1) on the image's device."""
     return on_device(values, image.device).reshape(len(values), -1, 1, 1)
+
+
+def _detailed(draws: Draws, image: Tensor) -> Tensor:
+    return _stretched(image, _surroundings(image), draws.detail)
+
+
+def _sharper(draws: Draws, image: Tensor) -> Tensor:
+    return _stretched(image, _filtered(image, FINE), 1 + draws.sharpness)
+
+
+def _blurred(draws: Draws, image: Tensor) -> Tensor:
+    every = zip(torch.split(image, 1), draws.blur_px.tolist(), strict=True)
+    blurred = [_filtered(one, _gaussian(sd)) if sd else one for one, sd in every]
+    return blurred[0] if len(blurred) == 1 else torch.cat(blurred)
 
 
 def _stretched(image: Tensor, around: Tensor, factor: NDArray[np.float32]) -> Tensor:
@@ -133,14 +146,14 @@ def _block_means(length: int, side: int, device: torch.device) -> tuple[Tensor, 
     return means.to(device), _weights("linear", num, num * side, False, device)[:length]
 
 
-def _light(draws: Draws, image: Tensor) -> Tensor:
-    """(N, 1, H, W) factors, the same for every channel."""
+def _lit(draws: Draws, image: Tensor) -> Tensor:
+    """Times factors that vary slowly over the patch, the same for every channel."""
     grid = on_device(draws.light, image.device)[:, None]
     down, across = (
         _weights("bicubic", num, length, True, image.device)
         for num, length in zip(grid.shape[-2:], image.shape[-2:], strict=True)
     )
-    return (down @ grid @ across.T).exp_()
+    return image * (down @ grid @ across.T).exp_()
 
 
 @functools.lru_cache(maxsize=16)
