@@ -1,6 +1,7 @@
 """Checkpoints: tensors and plain values, verified before they are believed."""
 
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fundus_cli import __version__
 from fundus_cli.compose import from_plain
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.errors import ConfigError, DataError
@@ -108,6 +110,7 @@ def save(
     """
     content = {
         "format": FORMAT,
+        "version": __version__,
         "config": to_plain(config),
         "model": _contiguous(model),
         "averaged": None if averaged is None else _contiguous(averaged),
@@ -180,7 +183,19 @@ def load(path: Path) -> Checkpoint:
     try:
         return _checked(content, path)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        if (version := _other_version(content)) is not None:
+            raise DataError(
+                f"{path}: made by fundus-cli {version}, which {__version__} cannot read ({error}); "
+                "install the version that made it, or a newer one"
+            ) from error
         raise DataError(f"{path}: is no checkpoint of fundus-train ({error})") from error
+
+
+def _other_version(content: Any) -> str | None:
+    """Which version made a file, when it names one and that is not this one."""
+    version = content.get("version") if isinstance(content, dict) else None
+    is_name = isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,30}", version) is not None
+    return version if is_name and version != __version__ else None
 
 
 def _checked(content: Any, path: Path) -> Checkpoint:

@@ -55,6 +55,39 @@ def test_what_is_saved_comes_back(tmp_path: Path, config: TrainConfig) -> None:
     assert torch.equal(loaded.optimizer["state"][0]["step"], torch.tensor(1.0))
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("9.9.0", "made by fundus-cli 9.9.0, which"),
+        ("9.9\nis fine", "is no checkpoint of fundus-train"),
+        (9, "is no checkpoint of fundus-train"),
+        (None, "is no checkpoint of fundus-train"),
+    ],
+)
+def test_a_file_of_another_version_that_cannot_be_read_names_it(
+    tmp_path: Path, config: TrainConfig, version: object, expected: str
+) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    content = torch.load(path, weights_only=True)
+    content["config"]["invented_later"] = 1
+    content["version"] = version
+    torch.save(content, path)
+    with pytest.raises(DataError, match=expected) as raised:
+        checkpoint.load(path)
+    assert "invented_later" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_file_of_another_version_that_can_be_read_is(tmp_path: Path, config: TrainConfig) -> None:
+    path = tmp_path / "last.pt"
+    saved(path, config)
+    content = torch.load(path, weights_only=True)
+    content["version"] = "9.9.0"
+    torch.save(content, path)
+    assert checkpoint.load(path).config == config
+
+
 def test_a_flipped_bit_is_found(tmp_path: Path, config: TrainConfig) -> None:
     path = tmp_path / "last.pt"
     saved(path, config)
