@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from fundus_cli.check.findings import Severity
+from fundus_cli.data.fov import brightest
 from fundus_cli.run.files import write_whole
 
 OUTLINES = ((80, 230, 255), (255, 235, 60), (190, 120, 255), (255, 255, 255))
@@ -63,8 +64,8 @@ def draw_tile(
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     kernel = Image.Resampling.BOX if factor < 1 else Image.Resampling.BILINEAR
     tile = np.array(Image.fromarray(image[here]).resize(size, kernel), dtype=np.float32)
-    brightest = float(np.percentile(tile.max(axis=2), 98))
-    tile = np.clip(tile * (225 / max(brightest, 25)), 0, 255)
+    light = float(np.percentile(brightest(tile), 98))
+    tile = np.clip(tile * (225 / max(light, 25)), 0, 255)
     _draw_outline(tile, fov[here], size, 0.5, FOV_OUTLINE)
     for mask, colour in zip(masks, OUTLINES * len(masks), strict=False):
         _draw_outline(tile, mask[here], size, MIN_COVERED, colour)
