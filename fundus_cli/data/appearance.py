@@ -23,6 +23,8 @@ SURROUNDINGS_PX = 16
 FINE = (6 / 16, 4 / 16, 1 / 16)
 """A binomial filter from its middle, close to a Gaussian of 1 px; what it takes away is fine
 structure."""
+Change = Callable[[Draws, Tensor], Tensor]
+"""change(draws of N samples, (N, 3, H, W)) -> a new picture of the same shape."""
 NORMAL_NUMBERS = 2**20
 """Noise is made of twice so many."""
 STRETCH = 2**19
@@ -59,12 +61,9 @@ def apply_appearance(draws: Draws, image: Tensor) -> Tensor:
     return result
 
 
-Change = Callable[[Draws, Tensor], Tensor]
-
-
 def _changes(draws: Draws) -> list[tuple[NDArray[np.bool_], Change]]:
     """Those that concern any sample, in order, and (N,) whether they concern each."""
-    mixed = (draws.contrast != 1) | (draws.brightness != 0) | (draws.colour != 1).any(axis=1)
+    recoloured = (draws.contrast != 1) | (draws.brightness != 0) | (draws.colour != 1).any(axis=1)
     every: tuple[tuple[Any, Change], ...] = (
         (draws.grey != 0, _greyer),
         (draws.detail != 1, _detailed),
@@ -72,7 +71,7 @@ def _changes(draws: Draws) -> list[tuple[NDArray[np.bool_], Change]]:
         (draws.blur_px != 0, _blurred),
         (draws.sharpness != 0, _sharper),
         (draws.noise != 0, _noisy),
-        (mixed, _recoloured),
+        (recoloured, _recoloured),
     )
     return [(concerned, change) for concerned, change in every if concerned.any()]
 

@@ -83,8 +83,9 @@ class TrainingSampler:
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """The patches with these indices, on the device."""
-        samples = [self.sample(epoch, int(i)) for i in indices]
-        draws = augment.draw(self.augmentation, self.seed, epoch, [int(i) for i in indices])
+        indices = [int(i) for i in indices]
+        samples = [self.sample(epoch, i) for i in indices]
+        draws = augment.draw(self.augmentation, self.seed, epoch, indices)
         patch = self.data.patch_px
         if patch is None:
             hw = (
@@ -95,7 +96,7 @@ class TrainingSampler:
             planes = augment.apply_geometry(draws, on_device(padded, self.device), hw)
         else:
             centres = [
-                self._centre(s, patch, epoch, int(i)) for s, i in zip(samples, indices, strict=True)
+                self._centre(s, patch, epoch, i) for s, i in zip(samples, indices, strict=True)
             ]
             planes = self._patches(samples, centres, draws, patch)
         image = apply_appearance(draws, planes[:, :3])
@@ -117,8 +118,8 @@ class TrainingSampler:
         """(N, 3 + S + 1, patch, patch) float32, 0 to 1, around a pixel of each, on the device."""
         side, hw = augment.window_px(self.augmentation, patch), (patch, patch)
         if self._resident is not None:
-            windows = self._resident.windows(samples, centres, side)
-            return augment.apply_geometry(draws, windows, hw)
+            resident = self._resident.windows(samples, centres, side)
+            return augment.apply_geometry(draws, resident, hw)
 
         def cut(n: int, rows: int, columns: int) -> Tensor:
             sample = samples[n]
@@ -129,8 +130,8 @@ class TrainingSampler:
 
         if self.device.type == "cpu":
             return augment.apply_geometry_cutting(draws, cut, (side, side), hw)
-        windows = torch.stack([cut(n, 0, 0) for n in range(len(samples))])
-        return augment.apply_geometry(draws, on_device(windows.numpy(), self.device), hw)
+        windows = np.stack([cut(n, 0, 0).numpy() for n in range(len(samples))])
+        return augment.apply_geometry(draws, on_device(windows, self.device), hw)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
         """A pixel of the field of view, moved inwards so that the patch stays on the photograph."""
