@@ -17,8 +17,22 @@ from fundus_cli.run.signals import StopRequest
 
 
 def main(name: str) -> int:
-    """Run a program on the command line's arguments; returns the exit code."""
+    """Run a program on the command line's arguments; returns the exit code.
+
+    Ends the process itself where a thread had to be left behind: should it come back to life while
+    the interpreter ends, the exit code would be that of a crash.
+    """
     _open_closed_streams()
+    code = _run(name)
+    if _left_behind():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _run(name: str) -> int:
     with contextlib.suppress(AttributeError):
         # A terminal without UTF-8 gets names escaped instead of an error.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -51,6 +65,12 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+
+
+def _left_behind() -> bool:
+    # No thread can have been left by a module that was never imported.
+    waiting = sys.modules.get("fundus_cli.data.waiting")
+    return waiting is not None and waiting.any_left_behind()
 
 
 def _told(name: str, error: FundusError | Interrupted) -> int:

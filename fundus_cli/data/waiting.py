@@ -7,9 +7,10 @@ return. Such calls are made by threads that the program does not wait for when i
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -23,6 +24,7 @@ Result = TypeVar("Result")
 
 LEAVE_S = 1.0
 """Short, because whoever presses Ctrl-C waits for it, too."""
+_NAME = "fundus-crew"
 MAX_AT_ONCE = 8
 """Each piece of work may hold a decoded photograph of several hundred megabytes."""
 
@@ -61,7 +63,8 @@ class Crew:
     """A few threads that take up what they are given in its order; a context manager.
 
     Leaving it drops what is not begun and gives what is LEAVE_S to finish, so that a file which is
-    being copied is copied; threads that hang are left behind.
+    being copied is copied, and waits as long for the threads themselves: one that still frees
+    tensors while the interpreter ends aborts the process. Threads that hang are left behind.
     """
 
     def __init__(self, num_threads: int, patience: Patience) -> None:
@@ -69,14 +72,15 @@ class Crew:
         self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._waiting = queue.SimpleQueue()
         self._given: list[Future[Any]] = []
-        self._num_threads = num_threads
-        for _ in range(num_threads):
-            threading.Thread(target=self._work, daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._work, name=_NAME, daemon=True) for _ in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def give(self, work: Callable[[], Result]) -> "Future[Result]":
         """Have `work` called as soon as a thread is free."""
         future: Future[Result] = Future()
-        self._given = [one for one in self._given if not one.done()]
         self._given.append(future)
         self._waiting.put((future, work))
         return future
@@ -92,6 +96,7 @@ class Crew:
             future.exception(self._patience.limit_s)
         except TimeoutError:
             raise self._patience.over(what) from None
+        self._given = [one for one in self._given if not one.done()]
         return future.result()
 
     def _work(self) -> None:
@@ -105,6 +110,9 @@ class Crew:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+                # A photograph is not to be kept until the next one is read.
+                del result
+            del task, future, work
 
     def __enter__(self) -> "Crew":
         return self
@@ -115,10 +123,18 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        begun = [future for future in self._given if not future.cancel()]
-        for _ in range(self._num_threads):
+        for future in self._given:
+            future.cancel()
+        for _ in self._threads:
             self._waiting.put(None)
-        wait(begun, LEAVE_S)
+        until = time.monotonic() + LEAVE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def any_left_behind() -> bool:
+    """Whether a thread of a Crew still runs, as one does that waits for a drive."""
+    return any(thread.name == _NAME for thread in threading.enumerate())
 
 
 def in_time(work: Callable[[], Result], patience: Patience, what: str) -> Result:

@@ -3,11 +3,12 @@
 import os
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
 
-from fundus_cli.data.waiting import Crew, Patience, in_order, in_time
+from fundus_cli.data.waiting import Crew, Patience, any_left_behind, in_order, in_time
 from fundus_cli.errors import MachineError
 
 SHORT = Patience(limit_s=0.3)
@@ -88,3 +89,47 @@ def test_leaving_finishes_what_is_begun_and_drops_the_rest() -> None:
         threading.Timer(0.1, may_go_on.set).start()
         raise KeyboardInterrupt
     assert finished == [0]
+
+
+class Slow:
+    """Takes time to go, as large tensors do."""
+
+    def __del__(self) -> None:
+        time.sleep(0.2)
+
+
+def test_leaving_waits_for_threads_that_still_free_what_they_made() -> None:
+    def make() -> int:
+        kept.append(threading.current_thread())
+        of_thread.slow = Slow()
+        return 5
+
+    kept: list[threading.Thread] = []
+    of_thread = threading.local()
+    with Crew(2, LONG) as crew:
+        assert crew.result(crew.give(make), "making") == 5
+    assert kept and not any(thread.is_alive() for thread in kept)
+
+
+def test_a_thread_keeps_nothing_of_what_it_has_handed_over() -> None:
+    with Crew(1, LONG) as crew:
+        made = crew.result(crew.give(Slow), "making")
+        seen, until = weakref.ref(made), time.monotonic() + 5
+        del made
+        while seen() is not None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert seen() is None
+
+
+def test_threads_that_hang_are_known_to_be_left_behind() -> None:
+    begun, for_ever = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        for_ever.wait()
+
+    with Crew(1, LONG) as crew:
+        crew.give(hang)
+        begun.wait()
+    assert any_left_behind()
+    for_ever.set()

@@ -1,5 +1,7 @@
 """Tests 34 and 40: photographs on a drive that no longer answers end every program in a line."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -57,6 +59,47 @@ def test_the_command_itself_leaves_threads_that_hang_behind(tmp_path: Path, tiny
     with hung_drive(tiny_set / "train_masks"):
         result = run(tmp_path, *arguments_of("check", tiny_set), timeout=60)
     complaint(result, 5, "listing its files has taken more than 1 s")
+
+
+BACK_TO_LIFE = """
+import sys, threading, torch
+from fundus_cli import cli, command
+from fundus_cli.data.waiting import Crew, Patience
+from fundus_cli.errors import MachineError
+
+def work():
+    while True:
+        begun.set()
+        [torch.ones(8) for _ in range(1000)]
+
+def run(name, arguments, stop):
+    with Crew(1, Patience(limit_s=60)) as crew:
+        crew.give(work)
+        begun.wait()
+    print("not yet written", end="")
+    raise MachineError("the drive is gone")
+
+begun = threading.Event()
+command.run = run
+sys.exit(cli.main("predict"))
+"""
+
+
+def test_a_thread_that_comes_back_while_the_program_ends_costs_no_exit_code(
+    tmp_path: Path,
+) -> None:
+    """Torch aborts a process whose interpreter ends while another thread makes tensors."""
+    result = subprocess.run(
+        [sys.executable, "-c", BACK_TO_LIFE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 5, result.stderr
+    assert result.stderr == "fundus-predict: the drive is gone\n"
+    assert result.stdout == "not yet written"
 
 
 def test_a_photograph_that_goes_away_during_the_run_costs_only_its_picture(
