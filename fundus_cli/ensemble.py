@@ -135,6 +135,7 @@ def score_members(
         threshold=threshold.value,
         threshold_origin=threshold.origin,
         checkpoint_rule="; ".join(dict.fromkeys(p.checkpoint_rule for p in own_protocols)),
+        trained_on=" and ".join(dict.fromkeys(p.trained_on for p in own_protocols)),
         num_models=len(members),
         tta=tta.pop() if len(tta) == 1 else None,
         dtype=" and ".join(dict.fromkeys(p.dtype for p in own_protocols)),

@@ -44,6 +44,11 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     looking = f"input={config.input}: finding the photographs"
     jobs = in_time(lambda: find_jobs(config.input, config.fov), _patience(config), looking)
     members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
+    if all(saved.config.data.name == "demo" for saved in members):
+        terminal.say(
+            "note: trained on generated photographs alone; experiment=vessels_demo is made for use "
+            "on real ones, and your own annotated photographs are better still"
+        )
     predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
     threshold = shared_threshold(members)
     if not isinstance(config.threshold, str):
@@ -165,7 +170,7 @@ def _predict_all(
                 found = f" [{result.found}]" if result.found else ""
                 # The limit is a key of its own here, without a group.
                 kind = result.kind.replace("data.max_megapixels", "max_megapixels")
-                problems.add(kind, plain_name(str(result.path)) + found)
+                problems.add(kind, job.name + found)
             else:
                 rows[job.name] = result
                 num_masks += 1
@@ -182,10 +187,14 @@ def _predict_all(
         write_csv(table, _in_order(rows, jobs))
     seconds = time.monotonic() - started
     kept = f"; {len(jobs) - len(wanted)} were there already" if len(wanted) < len(jobs) else ""
+    done = f"{num_masks} photograph{'s' * (num_masks != 1)} predicted"
     rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
-    done = f"{num_masks} photographs predicted in {seconds:.1f} s{rate}{kept}"
-    terminal.say(f"{done}\nmasks and {TABLE}: {prediction.folder}")
-    problems.raise_if_any(f"{num_masks} photographs predicted, the others were not:")
+    terminal.say(f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}")
+    source = prediction.config.input
+    # Masks often lie beside the photographs, and then there are many of them.
+    pattern = f"{source.rstrip('/')}/*.jpg"
+    hint = f" (a pattern takes some: input='{pattern}')" if Path(source).is_dir() else ""
+    problems.raise_if_any(f"input={source}: {done}, the others were not{hint}:")
     return _in_order(rows, jobs)
 
 

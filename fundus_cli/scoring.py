@@ -111,6 +111,7 @@ def protocol_of(
         threshold=threshold.value,
         threshold_origin=threshold.origin,
         checkpoint_rule=checkpoint_rule(saved),
+        trained_on=trained_on(saved),
         num_models=len(predictor.models),
         tta=predictor.tta,
         dtype=str(predictor.dtype).removeprefix("torch."),
@@ -175,6 +176,15 @@ def checkpoint_rule(saved: Checkpoint) -> str:
     if saved.progress.best_score is not None and saved.path.name == "best.pt":
         return f"epoch {epoch}, best Dice on validation photographs"
     return f"epoch {epoch} of {saved.config.epochs}, last"
+
+
+def trained_on(saved: Checkpoint) -> str:
+    """The data set that a checkpoint's weights learned from, as its run called it."""
+    data = saved.config.data
+    fold = f" (fold {data.fold} of {data.folds} left out)" if data.folds else ""
+    # What that other run was trained on is known by its files alone.
+    begun = ", begun with the weights of another run" if saved.config.init_from else ""
+    return f"{data.name}{fold}{begun}"
 
 
 def write_numbers(folder: Path, evaluation: Evaluation) -> None:

@@ -123,6 +123,8 @@ def test_members_score_as_they_do_alone_and_the_ensemble_averages_them(
         of_region = content["protocols"][region]
         assert of_region["num_models"] == 2
         assert "2 networks averaged" in of_region["protocol"]
+        folds = [f"folder (fold {fold} of 3 left out)" for fold in (0, 1)]
+        assert of_region["trained_on"] == " and ".join(folds)
         assert "mean of the members" in of_region["protocol"]
         spread = content["over_members"][of_region["region"]]["vessel"]
         for metric in ("dice", "auc_roc", "cldice", "ece"):

@@ -136,8 +136,14 @@ def test_one_broken_of_ten_costs_only_itself_and_a_second_call_does_what_is_miss
     arguments = ("checkpoint=net.pt", "input=photos/", "output=masks/")
     result = command("predict", *arguments)
     assert result.returncode == 3, result.stderr
-    assert "broken.jpg" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 2
+    first, second = result.stderr.strip().splitlines()
+    assert first == (
+        "fundus-predict: input=photos/: 9 photographs predicted, the others were not "
+        "(a pattern takes some: input='photos/*.jpg'):"
+    )
+    # The folder is said once, not before every name.
+    assert second.endswith("(1): broken.jpg [Truncated File Read]")
+    assert "generated" not in result.stdout
     assert "9 photographs predicted" in result.stdout
     assert masks(tmp_path) == [f"p{seed}.png" for seed in range(9)]
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "masks").glob("*.png")}
@@ -150,6 +156,17 @@ def test_one_broken_of_ten_costs_only_itself_and_a_second_call_does_what_is_miss
     after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "masks").glob("*.png")}
     assert {name for name in after if after[name] != before.get(name)} == {"broken.png", "p4.png"}
     assert len(table(tmp_path)) == 10
+
+
+def test_a_network_of_drawings_says_so(tmp_path: Path, command: RunCommand) -> None:
+    random_checkpoint(tmp_path / "net.pt", "data=demo")
+    write_photograph(tmp_path / "p.png", 0)
+    result = command("predict", "checkpoint=net.pt", "input=p.png", "output=masks")
+    assert result.returncode == 0, result.stderr
+    note, *_, done, _ = result.stdout.splitlines()
+    assert note.startswith("note: trained on generated photographs alone")
+    assert "experiment=vessels_demo" in note
+    assert done.startswith("1 photograph predicted in ")
 
 
 def test_files_of_others_and_photographs_are_not_overwritten(folder: Path) -> None:

@@ -37,6 +37,7 @@ class Protocol:
         threshold: probability from which a pixel counts.
         threshold_origin: a key of ORIGIN.
         checkpoint_rule: how the epoch of the weights was chosen.
+        trained_on: name of the data set that the weights learned from, and what else they did.
         num_models: networks whose predictions are averaged.
         tta: whether predictions are averaged over the four mirrored versions; None where only
             some members of an ensemble do.
@@ -49,6 +50,7 @@ class Protocol:
     threshold: float
     threshold_origin: str
     checkpoint_rule: str
+    trained_on: str
     num_models: int
     tta: bool | None
     dtype: str
@@ -64,6 +66,7 @@ class Protocol:
             "threshold_origin": self.threshold_origin,
             "aggregation": AGGREGATION,
             "checkpoint_rule": self.checkpoint_rule,
+            "trained_on": self.trained_on,
             "num_models": self.num_models,
             "tta": self.tta,
             "dtype": self.dtype,
@@ -83,5 +86,5 @@ class Protocol:
             f"{self.num_images} {self.split} {photographs} of {self.data} at native size, "
             f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "
             f"{ORIGIN[self.threshold_origin]}; counts summed over photographs before dividing; "
-            f"checkpoint: {self.checkpoint_rule}; predicted in {self.dtype}{mirrored}."
+            f"trained on {self.trained_on}; checkpoint: {self.checkpoint_rule}; predicted in {self.dtype}{mirrored}."
         )

@@ -34,6 +34,7 @@ def protocol(**more: object) -> Protocol:
         "threshold": THRESHOLD,
         "threshold_origin": "val",
         "checkpoint_rule": "epoch 2, best Dice on validation photographs",
+        "trained_on": "small",
         "num_models": 1,
         "tta": False,
         "dtype": "float32",
@@ -264,6 +265,8 @@ def test_every_protocol_says_what_the_numbers_depend_on(samples: list[Sample]) -
         assert (own["split"], own["num_images"], own["size"]) == ("test", 4, "native")
         assert (own["tta"], own["dtype"], own["num_models"]) == (False, "float32", 1)
         assert own["checkpoint_rule"].startswith("epoch 2")
+        assert own["trained_on"] == "small"
+        assert "; trained on small; checkpoint: epoch 2" in own["protocol"]
         assert "divided once" in own["aggregation"]
         assert "4 test photographs of tiny at native size" in own["protocol"]
         assert "0.3750, chosen for the best Dice on validation photographs" in own["protocol"]
