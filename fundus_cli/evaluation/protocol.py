@@ -86,5 +86,6 @@ class Protocol:
             f"{self.num_images} {self.split} {photographs} of {self.data} at native size, "
             f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "
             f"{ORIGIN[self.threshold_origin]}; counts summed over photographs before dividing; "
-            f"trained on {self.trained_on}; checkpoint: {self.checkpoint_rule}; predicted in {self.dtype}{mirrored}."
+            f"trained on {self.trained_on}; checkpoint: {self.checkpoint_rule}; "
+            f"predicted in {self.dtype}{mirrored}."
         )
