@@ -24,7 +24,7 @@ from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv,
 from fundus_cli.run.folder import held
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime import choose_device
-from fundus_cli.scoring import ensemble_of
+from fundus_cli.scoring import ensemble_of, trained_on
 from fundus_cli.terminal import Terminal
 
 TABLE = "predictions.csv"
@@ -44,7 +44,7 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     looking = f"input={config.input}: finding the photographs"
     jobs = in_time(lambda: find_jobs(config.input, config.fov), _patience(config), looking)
     members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
-    if all(saved.config.data.name == "demo" for saved in members):
+    if all(trained_on(saved) == "demo" for saved in members):
         terminal.say(
             "note: trained on generated photographs alone; experiment=vessels_demo is made for use "
             "on real ones, and your own annotated photographs are better still"
@@ -190,11 +190,9 @@ def _predict_all(
     done = f"{num_masks} photograph{'s' * (num_masks != 1)} predicted"
     rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
     terminal.say(f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}")
-    source = prediction.config.input
     # Masks often lie beside the photographs, and then there are many of them.
-    pattern = f"{source.rstrip('/')}/*.jpg"
-    hint = f" (a pattern takes some: input='{pattern}')" if Path(source).is_dir() else ""
-    problems.raise_if_any(f"input={source}: {done}, the others were not{hint}:")
+    hint = " (a pattern such as photos/*.jpg leaves files out)" if len(jobs) > 1 else ""
+    problems.raise_if_any(f"input={prediction.config.input}: {done}, the others were not{hint}:")
     return _in_order(rows, jobs)
 
 

@@ -112,6 +112,9 @@ def test_members_score_as_they_do_alone_and_the_ensemble_averages_them(
             assert (tmp_path / "both" / "members" / name / file).read_bytes() == alone
             assert (place / name / file).read_bytes() == alone
 
+    page = (tmp_path / "both" / "report.html").read_text()
+    several = f"{place / 'fold0'}, {place / 'fold1' / 'best.pt'}"
+    assert f"<dt>Checkpoint</dt><dd>{several}</dd>" in page
     content = read(tmp_path / "both" / "metrics.json")
     thresholds = [members[name]["threshold"] for name in members]
     assert content["threshold"] == pytest.approx(sum(thresholds) / 2)

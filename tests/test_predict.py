@@ -139,7 +139,7 @@ def test_one_broken_of_ten_costs_only_itself_and_a_second_call_does_what_is_miss
     first, second = result.stderr.strip().splitlines()
     assert first == (
         "fundus-predict: input=photos/: 9 photographs predicted, the others were not "
-        "(a pattern takes some: input='photos/*.jpg'):"
+        "(a pattern such as photos/*.jpg leaves files out):"
     )
     # The folder is said once, not before every name.
     assert second.endswith("(1): broken.jpg [Truncated File Read]")

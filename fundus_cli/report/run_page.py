@@ -60,6 +60,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if not sizes and run.metrics:
         sizes = [f"{run.metrics.get('num_images')} {run.split}"]
     minutes, parameters = run.minutes(), _num_parameters(run)
+    checkpoints = run.config.get("checkpoint") or ""
+    several = isinstance(checkpoints, list)
     name = str(as_mapping(run.config.get("model")).get("name") or "")
     size = f"{parameters:,} parameters".replace(",", "\u202f") if parameters else ""
     lines = [
@@ -71,7 +73,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Begins with", str(run.config.get("init_from") or "")),
         ("Epochs", _epochs(run)),
         ("Time", f"{minutes:.1f} minutes on {_where(run)}" if minutes is not None else ""),
-        ("Checkpoint", str(run.config.get("checkpoint") or "")),
+        ("Checkpoint", ", ".join(map(str, checkpoints if several else [checkpoints]))),
     ]
     return [(name, value) for name, value in lines if value]
 

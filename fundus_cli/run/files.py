@@ -64,7 +64,10 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     hint = "choose another folder with output=..."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(path.parent).free
-        hint = f"{free / 1e6:.1f} MB free; make room and run the same command with resume=auto"
+        hint = (
+            f"{free / 1e6:.1f} MB free; make room and run the same command with resume=auto "
+            "(fundus-train) or as it is (the others)"
+        )
     return MachineError(f"{path}: cannot be written ({reason}); {hint}")
 
 
