@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fundus_cli.overrides import quoted
+from fundus_cli.config.overrides import quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fundus_cli.check.survey import survey
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import TrainConfig
+from fundus_cli.check.inspect_dataset import survey
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import load_dataset
 
 WAYS = ("as fundus-train", "fundus-check, no sheet", "fundus-check, with sheet")
@@ -58,8 +57,7 @@ def write_set(root: Path, photographs: int, size: int) -> None:
 def measure(root: Path, way: str) -> dict[str, float]:
     """Check the set in this process."""
     overrides = ("data=folder", f"data.root={root}", "data.fov_diameter_px=null")
-    composed, _ = compose_dict(Command(config_name="train", overrides=overrides))
-    config = to_typed(composed, TrainConfig).data
+    config = compose_config("train", overrides).data
     wall = time.perf_counter()
     before = processor_s()
     if way == WAYS[0]:

@@ -23,11 +23,10 @@ from pathlib import Path
 import children
 import torch
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import TrainConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import load_dataset
-from fundus_cli.memory import keep_freed_memory
 from fundus_cli.run.signals import StopRequest
+from fundus_cli.runtime.memory import keep_freed_memory
 from fundus_cli.training.loop import Console, Trainer
 
 CLOCKS: dict[str, Callable[[], float]] = {
@@ -97,7 +96,7 @@ def in_this_process(words: list[str], repeats: int) -> dict[str, object]:
     """Epochs of a trainer as fundus-train builds it."""
     keep_freed_memory()
     given = (*words, f"epochs={repeats + 1}", "threshold=0.5")
-    config = to_typed(compose_dict(Command(config_name="train", overrides=given))[0], TrainConfig)
+    config = compose_config("train", given)
     dataset = load_dataset(config.data)
     console = Console(lambda line: None, lambda *numbers: None)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import Precision, TrainConfig
+from fundus_cli.config.compose import compose_config
+from fundus_cli.data.batches import Batch, TrainingSampler
 from fundus_cli.data.dataset import load_dataset
-from fundus_cli.data.sampling import Batch, TrainingSampler
 from fundus_cli.model.batch_norm import BatchNorm2d
-from fundus_cli.runtime import autocast, choose_precision
-from fundus_cli.training.loss import build_loss
-from fundus_cli.training.network import build_model
+from fundus_cli.model.build import build_model
+from fundus_cli.runtime.device import autocast, choose_precision
+from fundus_cli.training.losses import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def curves(words: list[str], seed: int, num_steps: int) -> dict[str, Path]:
     """Both paths of one seed."""
     keys = {word.partition("=")[0] for word in words}
     given = (*(d for d in DEFAULTS if d.partition("=")[0] not in keys), *words, f"seed={seed}")
-    config = to_typed(compose_dict(Command(config_name="train", overrides=given))[0], TrainConfig)
+    config = compose_config("train", given)
     train = load_dataset(config.data, splits=("train",)).samples["train"]
     sampler = TrainingSampler(train, config.data, config.augment, config.seed, CPU)
     paths = {kind: Path(kind, config, num_steps) for kind in KINDS}

@@ -69,11 +69,10 @@ def num_parameters(model: nn.Module) -> int:
 
 def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
     """The loop of fundus-train."""
-    from fundus_cli.compose import Command, compose_dict, to_typed
-    from fundus_cli.config import TrainConfig
+    from fundus_cli.config.compose import compose_config
     from fundus_cli.data.dataset import load_dataset
-    from fundus_cli.memory import keep_freed_memory
     from fundus_cli.run.signals import StopRequest
+    from fundus_cli.runtime.memory import keep_freed_memory
     from fundus_cli.training.loop import Console, Trainer
 
     keep_freed_memory()
@@ -81,7 +80,7 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
         *("data=chasedb1", f"data.root={options.photographs}", f"data.patch_px={options.size}"),
         *(f"data.patches_per_epoch={options.images}", f"batch_size={options.batch}", *more),
     )
-    config = to_typed(compose_dict(Command(config_name="train", overrides=given))[0], TrainConfig)
+    config = compose_config("train", given)
     dataset = load_dataset(config.data, splits=("train",))
     with tempfile.TemporaryDirectory() as folder:
         console = Console(lambda line: None, steps)

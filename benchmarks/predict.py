@@ -31,15 +31,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import PredictConfig, TrainConfig
-from fundus_cli.overrides import quoted
-from fundus_cli.predict import predict
+from fundus_cli.commands.predict import predict
+from fundus_cli.config.compose import compose_config
+from fundus_cli.config.overrides import quoted
+from fundus_cli.model.build import build_model
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.signals import StopRequest
-from fundus_cli.terminal import Terminal
-from fundus_cli.training.network import build_model
+from fundus_cli.run.terminal import Terminal
 
 WORKING_PX = 560
 
@@ -51,7 +50,7 @@ def write_checkpoint(path: Path, base_channels: int, working_px: int | None) -> 
         f"model.base_channels={base_channels}",
         f"data.fov_diameter_px={working_px or 'null'}",
     )
-    config = to_typed(compose_dict(Command(config_name="train", overrides=lines))[0], TrainConfig)
+    config = compose_config("train", lines)
     model = build_model(config)
     checkpoint.save(
         path,
@@ -71,8 +70,7 @@ def ours(weights: Path, photographs: Path, output: Path) -> float:
         quoted(key, str(value))
         for key, value in (("checkpoint", weights), ("input", photographs), ("output", output))
     ]
-    command = Command(config_name="predict", overrides=tuple(lines))
-    config = to_typed(compose_dict(command)[0], PredictConfig)
+    config = compose_config("predict", tuple(lines))
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), Terminal() as terminal:
         predict(config, StopRequest(), terminal)
@@ -162,7 +160,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     seconds |= in_turns(large, folder, len(list(hrf.iterdir())), options.repeats)
     median = {kind: statistics.median(times) for kind, times in seconds.items()}
     started = time.perf_counter()
-    child(["-c", "import fundus_cli.predict"])
+    child(["-c", "import fundus_cli.commands.predict"])
     start_s = time.perf_counter() - started
     print(f"{'start-up':13} {start_s:8.2f} s")
     return {

@@ -26,12 +26,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import Precision, TrainConfig
-from fundus_cli.data.sampling import Batch
-from fundus_cli.memory import keep_freed_memory
+from fundus_cli.config.compose import compose_config
+from fundus_cli.data.batches import Batch
 from fundus_cli.model.unet import UNet
-from fundus_cli.runtime import choose_precision
+from fundus_cli.runtime.device import choose_precision
+from fundus_cli.runtime.memory import keep_freed_memory
 from fundus_cli.training.learner import Learner
 
 WARM_UP = 5
@@ -50,7 +50,7 @@ def config_of(options: argparse.Namespace) -> TrainConfig:
         *(f"batch_size={options.batch}", f"data.patch_px={options.size}"),
         *(f"device={options.device}", f"compile={str(options.compile).lower()}"),
     )
-    return to_typed(compose_dict(Command(config_name="train", overrides=words))[0], TrainConfig)
+    return compose_config("train", words)
 
 
 def synthetic(options: argparse.Namespace) -> Batch:

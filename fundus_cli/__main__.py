@@ -2,7 +2,7 @@
 
 import sys
 
-from fundus_cli.cli import main
+from fundus_cli.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv.pop(1) if len(sys.argv) > 1 else "?"))

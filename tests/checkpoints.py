@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
+from fundus_cli.config.compose import compose_config
+from fundus_cli.model.build import build_model
 from fundus_cli.run.checkpoint import Progress, Threshold, save
-from fundus_cli.training.network import build_model
 
 OVERRIDES = (
     "data=folder",
@@ -26,8 +26,7 @@ def random_checkpoint(
     """Write a checkpoint of an untrained network whose masks are neither empty nor full."""
     keys = {line.partition("=")[0] for line in overrides}
     kept = [line for line in OVERRIDES if line.partition("=")[0] not in keys]
-    command = Command(config_name="train", overrides=(*kept, *overrides, f"seed={seed}"))
-    config = to_typed(compose_dict(command)[0], TrainConfig)
+    config = compose_config("train", (*kept, *overrides, f"seed={seed}"))
     model = build_model(config)
     noise = torch.Generator().manual_seed(seed)
     model.train()

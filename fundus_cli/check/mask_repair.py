@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fundus_cli.check.facts import is_jpeg, read_facts
-from fundus_cli.check.misfit import MAX_COVERED
-from fundus_cli.check.shift import Darkness, Orientation, Verdict, align, turned
+from fundus_cli.check.alignment import Darkness, Orientation, Verdict, align, turned
+from fundus_cli.check.file_header import is_jpeg, read_facts
+from fundus_cli.check.misalignment import MAX_COVERED
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, Grey, MaskRule, read_mask, read_pixels
 

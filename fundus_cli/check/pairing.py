@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from fundus_cli.check.file_kinds import PAIRING
+from fundus_cli.check.file_findings import PAIRING
 from fundus_cli.check.findings import Finding, below, finding
+from fundus_cli.config.overrides import quoted
 from fundus_cli.data.decoding import is_readable_name
-from fundus_cli.data.mismatch import Mismatch, MismatchKind, plain_id
+from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.data.templates import Pairing
-from fundus_cli.overrides import quoted
 
 IMAGE_FOLDER = re.compile(r"image|img|photo|original|input|picture", re.IGNORECASE)
 MASK_FOLDER = re.compile(r"mask|label|manual|annotation|vessel|target|seg|truth|gt", re.IGNORECASE)

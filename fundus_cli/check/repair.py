@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fundus_cli.check.findings import below
-from fundus_cli.check.mending import Change, Entry, Mender, left_out, mask_folder
-from fundus_cli.check.photograph import Inspected
-from fundus_cli.check.survey import Survey, survey
+from fundus_cli.check.inspect_dataset import Survey, survey
+from fundus_cli.check.inspect_image import Inspected
+from fundus_cli.check.repair_image import Change, Entry, Mender, left_out, mask_folder
 from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
-from fundus_cli.data.mismatch import Mismatch, MismatchKind
+from fundus_cli.data.mismatches import Mismatch, MismatchKind
 from fundus_cli.data.templates import SampleFiles
-from fundus_cli.data.waiting import Patience, in_order
 from fundus_cli.errors import RunFolderError
 from fundus_cli.run.files import write_whole
+from fundus_cli.runtime.timeouts import Patience, in_order
 
 PRESET = Path("configs") / "data" / "repaired.yaml"
 SUFFIX = "{id}.*"

@@ -13,8 +13,8 @@ from fundus_cli.config.base import (
     require_threshold,
     to_plain,
 )
-from fundus_cli.config.check import CheckConfig
-from fundus_cli.config.data import (
+from fundus_cli.config.check_config import CheckConfig
+from fundus_cli.config.data_config import (
     DataConfig,
     DemoConfig,
     MaskChannel,
@@ -22,14 +22,14 @@ from fundus_cli.config.data import (
     OnBad,
     SplitConfig,
 )
-from fundus_cli.config.evaluate import (
+from fundus_cli.config.eval_config import (
     EvalConfig,
     EvalSplit,
 )
-from fundus_cli.config.export import ExportConfig, ExportFormat
-from fundus_cli.config.predict import PredictConfig
-from fundus_cli.config.report import ReportConfig
-from fundus_cli.config.train import (
+from fundus_cli.config.export_config import ExportConfig, ExportFormat
+from fundus_cli.config.predict_config import PredictConfig
+from fundus_cli.config.report_config import ReportConfig
+from fundus_cli.config.train_config import (
     AugmentConfig,
     LossConfig,
     LossName,
@@ -43,7 +43,18 @@ from fundus_cli.config.train import (
     TrainConfig,
 )
 
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "predict": PredictConfig,
+    "check": CheckConfig,
+    "export": ExportConfig,
+    "report": ReportConfig,
+}
+"""The config of each program by its name."""
+
 __all__ = [
+    "SCHEMAS",
     "AugmentConfig",
     "CheckConfig",
     "DataConfig",

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
-from fundus_cli.data.copies import alike_across_splits, equal_across_splits
-from fundus_cli.data.demo import DRAWING, write_demo
+from fundus_cli.data.near_duplicates import alike_across_splits, equal_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
-from fundus_cli.data.waiting import Patience, in_time
 from fundus_cli.errors import ConfigError, DataError, Problems, list_names
+from fundus_cli.runtime.timeouts import Patience, in_time
+from fundus_cli.synthetic.write_set import DRAWING, write_demo
 
 SPLITS = ("train", "val", "test")
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fundus_cli.config import Normalisation
+from fundus_cli.data.gpu_transfer import on_device, zeros_and_ones
 from fundus_cli.data.samples import Photograph
-from fundus_cli.data.transfer import on_device, zeros_and_ones
 
 LOCAL_SIGMA_PX = 40
 """Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus_cli.config import DataConfig
-from fundus_cli.data.cache import SampleStore
 from fundus_cli.data.decoding import BadFile
+from fundus_cli.data.disk_cache import SampleStore
 from fundus_cli.data.images import read_photograph
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.templates import SampleFiles
-from fundus_cli.data.waiting import Patience, in_time
-from fundus_cli.data.workers import spread
 from fundus_cli.errors import DataError
+from fundus_cli.runtime.processes import spread
+from fundus_cli.runtime.timeouts import Patience, in_time
 
 
 def read_samples(

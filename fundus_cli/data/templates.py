@@ -17,7 +17,7 @@ from typing import Any
 
 from fundus_cli.config import SplitConfig
 from fundus_cli.data.decoding import READABLE_SUFFIXES
-from fundus_cli.data.mismatch import Mismatch, MismatchKind, plain_id
+from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.errors import DataError, Problems
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)

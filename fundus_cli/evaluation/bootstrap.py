@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fundus_cli.evaluation.counts import Counts, count_metrics, ratio
 from fundus_cli.evaluation.histogram import CALIBRATION_BINS, ProbabilityHistogram, stacked
-from fundus_cli.randomness import Purpose, generator
+from fundus_cli.runtime.randomness import Purpose, generator
 
 Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fundus_cli.evaluation.bootstrap import area_intervals, paired_bootstrap, times_drawn
-from fundus_cli.evaluation.curves import curves_of
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.evaluation.mask_scores import (
     MaskScores,
@@ -16,6 +15,7 @@ from fundus_cli.evaluation.mask_scores import (
     pooled_metrics,
     pooled_widths,
 )
+from fundus_cli.evaluation.threshold_curves import curves_of
 
 BINS_PER_IMAGE = 2**10
 """What is kept of each photograph for the intervals of areas: 25 kB, whatever its size."""

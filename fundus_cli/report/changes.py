@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config import to_plain
+from fundus_cli.config.compose import compose_config
+from fundus_cli.config.overrides import choices
 from fundus_cli.errors import FundusError
-from fundus_cli.overrides import choices
 from fundus_cli.report.run_files import Run, leaves
 
 NAMED_GROUPS = ("data", "model", "loss", "optimizer", "scheduler")
@@ -50,9 +50,8 @@ def _name(config: Mapping[str, Any], group: str) -> str:
 
 
 def _composed(chosen: Mapping[str, str]) -> dict[str, Any]:
-    overrides = tuple(f"{group}={name}" for group, name in chosen.items())
-    composed, _ = compose_dict(Command(config_name="train", overrides=overrides))
-    return leaves(to_plain(to_typed(composed, TrainConfig)))
+    overrides = [f"{group}={name}" for group, name in chosen.items()]
+    return leaves(to_plain(compose_config("train", overrides)))
 
 
 def reproducing_command(run: Run) -> str:

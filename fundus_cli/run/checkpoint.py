@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fundus_cli import __version__
-from fundus_cli.compose import from_plain
 from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run.files import write_whole
 

@@ -7,14 +7,19 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from fundus_cli import __version__
 
+if TYPE_CHECKING:
+    import torch
 
-def describe(device: torch.device, precision: str) -> dict[str, object]:
+
+def describe(device: "torch.device", precision: str) -> dict[str, object]:
     """Versions, processor, threads and device; no environment variables and no user names."""
+    # Here, so that a program can check its config and files before torch is imported.
+    import torch
+
     packages = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf")
     return {
         "fundus_cli": __version__,

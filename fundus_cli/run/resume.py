@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.compose import from_plain
 from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError, MachineError
 from fundus_cli.run.folder import read_summary
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fundus_cli.runtime import autocast
+from fundus_cli.runtime.device import autocast
 
 Outputs = Tensor | tuple[Tensor, ...]
 Forward = Callable[[Tensor], Outputs]

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from fundus_cli.config import TrainConfig
-from fundus_cli.data.sampling import Batch
+from fundus_cli.data.batches import Batch
 from fundus_cli.errors import DivergedError
 from fundus_cli.run import checkpoint
-from fundus_cli.runtime import autocast, choose_precision, repeatable
-from fundus_cli.training.averaging import WeightAverage
+from fundus_cli.runtime.device import autocast, choose_precision, repeatable
 from fundus_cli.training.compiling import Forward, compiled
-from fundus_cli.training.loss import build_loss
-from fundus_cli.training.network import first_model
+from fundus_cli.training.ema import WeightAverage
+from fundus_cli.training.finetuning import begin_with
+from fundus_cli.training.losses import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
-from fundus_cli.training.pretrained import begin_with
+from fundus_cli.training.prior_bias import first_model
 
 STEPS_PER_LOOK = 32
 """Steps after which losses are fetched from a GPU; each fetch waits until it has caught up."""

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli.config import TrainConfig
+from fundus_cli.data.batches import TrainingSampler
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.samples import Sample
-from fundus_cli.data.sampling import TrainingSampler
 from fundus_cli.errors import MachineError
-from fundus_cli.inference.predict import Predictor
+from fundus_cli.inference.predictor import Predictor
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
 from fundus_cli.run.files import link_whole
-from fundus_cli.run.machine import is_out_of_memory
+from fundus_cli.run.machine_errors import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
-from fundus_cli.runtime import choose_device
+from fundus_cli.runtime.device import choose_device
+from fundus_cli.training.constant_predictions import PredictionWatch
+from fundus_cli.training.epoch_files import epoch_line, timing_row, write_followers
+from fundus_cli.training.finetuning import check_unseen, learned_before
 from fundus_cli.training.learner import Learner
-from fundus_cli.training.network import shares
-from fundus_cli.training.pretrained import check_unseen, learned_before
-from fundus_cli.training.records import epoch_line, timing_row, write_followers
+from fundus_cli.training.prior_bias import shares
 from fundus_cli.training.validation import (
     DEFAULT_THRESHOLD,
     MAX_TEST_SHARE,
@@ -31,7 +32,6 @@ from fundus_cli.training.validation import (
     spread,
     validate,
 )
-from fundus_cli.training.watch import PredictionWatch
 
 MAX_THRESHOLD_PHOTOGRAPHS = 64
 """So many training photographs, spread evenly, are enough to choose a threshold."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from fundus_cli.data.batches import Batch
 from fundus_cli.data.samples import Sample
-from fundus_cli.data.sampling import Batch
 from fundus_cli.evaluation.counts import Counts, count
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
-from fundus_cli.inference.predict import Predictor
-from fundus_cli.training.loss import Loss
+from fundus_cli.inference.predictor import Predictor
+from fundus_cli.training.losses import Loss
 
 DEFAULT_THRESHOLD = 0.5
 """Where no photograph has a pixel of the structure, so that none is best."""

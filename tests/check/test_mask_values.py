@@ -9,12 +9,12 @@ from conftest import tiny_photograph
 from PIL import Image
 
 from fundus_cli.check.mask_values import diagnose
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
+from fundus_cli.config.compose import compose_config
+from fundus_cli.config.overrides import check_overrides, parse_overrides
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, read_mask
 from fundus_cli.data.samples import mask_rule
-from fundus_cli.overrides import check_overrides, parse_overrides
 
 _, VESSEL = tiny_photograph(1, 128)
 MASK = VESSEL.astype(np.uint8)
@@ -71,8 +71,7 @@ def test_the_proposed_key_reads_the_mask_in_training(case: str, tmp_path: Path) 
     assert found.override in found.todo
     words = shlex.split(found.override)
     check_overrides(parse_overrides(words), TrainConfig, None, multirun=False)
-    composed, _ = compose_dict(Command(config_name="train", overrides=tuple(words)))
-    read = read_mask(path, mask_rule(to_typed(composed, TrainConfig).data), 1)
+    read = read_mask(path, mask_rule(compose_config("train", tuple(words)).data), 1)
     wrong = np.mean(read != (MASK if expected is None else expected))
     assert wrong < 0.02
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import RunCommand
 from PIL import Image
 
-from fundus_cli.check.shift import Darkness, Verdict, align
-from fundus_cli.check.survey import Survey, survey
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import DataConfig, TrainConfig
+from fundus_cli.check.alignment import Darkness, Verdict, align
+from fundus_cli.check.inspect_dataset import Survey, survey
+from fundus_cli.config import DataConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.fov import find_fov
 from fundus_cli.data.images import read_photograph
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.slow
 
 def config(name: str, root: Path) -> DataConfig:
     words = (f"data={name}", f"data.root={root}")
-    composed, _ = compose_dict(Command(config_name="train", overrides=words))
-    return to_typed(composed, TrainConfig).data
+    return compose_config("train", words).data
 
 
 def checked(name: str, root: Path) -> Survey:

@@ -11,10 +11,10 @@ import pytest
 from conftest import RunCommand, small
 from PIL import Image
 
+from fundus_cli.check.inspect_dataset import survey
 from fundus_cli.check.repair import Repair, refuse_place, repair
-from fundus_cli.check.survey import survey
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import DataConfig, TrainConfig
+from fundus_cli.config import DataConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.errors import RunFolderError
 
@@ -23,8 +23,7 @@ def config(root: Path, *overrides: str, config_dir: Path | None = None) -> DataC
     words = (f"data.root={root}", "data.fov_diameter_px=null", *overrides)
     if not any(word.startswith("data=") for word in words):
         words = ("data=folder", *words)
-    command = Command(config_name="train", overrides=words, config_dir=config_dir)
-    return to_typed(compose_dict(command)[0], TrainConfig).data
+    return compose_config("train", words, config_dir).data
 
 
 def mended(data: DataConfig, folder: Path) -> Repair:

@@ -10,8 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
-from fundus_cli.data.appearance import STRETCH, apply_appearance
-from fundus_cli.data.augment import Draws, apply_geometry, draw, window_px
+from fundus_cli.data.augment_geometric import Draws, apply_geometry, draw, window_px
+from fundus_cli.data.augment_photometric import STRETCH, apply_appearance
 
 NO_OPTIONS = {
     "flips": False,

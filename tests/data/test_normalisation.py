@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, write_tiny_set
+from conftest import small, write_tiny_set
 from torch import Tensor
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import Normalisation, TrainConfig
+from fundus_cli.config import Normalisation
+from fundus_cli.config.compose import compose_config
+from fundus_cli.data.batches import TrainingSampler
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.normalisation import (
     LOCAL_LIMIT,
@@ -20,7 +21,6 @@ from fundus_cli.data.normalisation import (
     prepared_image,
 )
 from fundus_cli.data.samples import prepare
-from fundus_cli.data.sampling import TrainingSampler
 
 CPU = torch.device("cpu")
 
@@ -121,12 +121,10 @@ def test_a_patch_shows_what_the_whole_photograph_shows(tmp_path: Path) -> None:
     """Were a patch normalised by itself, its borders would differ."""
     root = write_tiny_set(tmp_path, train=1, test=1)
     overrides = (
-        *("data=folder", f"data.root={root}", "data.val_fraction=0", "augment=none", *SMALL),
-        *("data.normalisation=local", "data.patch_px=32", "data.patches_per_image=4"),
+        *("data=folder", f"data.root={root}", "data.val_fraction=0", "augment=none"),
+        *small("data.normalisation=local", "data.patch_px=32", "data.patches_per_image=4"),
     )
-    config = to_typed(
-        compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig
-    )
+    config = compose_config("train", overrides)
     samples = load_dataset(config.data).samples["train"]
     whole, _ = prepared_image(samples[0], Normalisation.local, CPU)
     batch = TrainingSampler(samples, config.data, config.augment, 0, CPU).batch(0, [0, 1, 2, 3])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import write_tiny_set
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import DataConfig, TrainConfig
+from fundus_cli.config import DataConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data import reading
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
@@ -21,9 +21,7 @@ from fundus_cli.errors import MachineError
 def wanted(tmp_path: Path) -> tuple[list[SampleFiles], DataConfig, Path]:
     root = write_tiny_set(tmp_path / "data", train=4, test=1)
     overrides = ("data=folder", f"data.root={root}", "output=x")
-    config = to_typed(
-        compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig
-    )
+    config = compose_config("train", overrides)
     files = [
         SampleFiles(
             id=f"p{n}",

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import DataConfig, SplitConfig, TrainConfig
+from fundus_cli.config import DataConfig, SplitConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.templates import FileIndex, SampleFiles, listed, match_split
 from fundus_cli.errors import Problems
 
 
 def preset(name: str) -> DataConfig:
-    composed, _ = compose_dict(Command(config_name="train", overrides=(f"data={name}",)))
-    return to_typed(composed, TrainConfig).data
+    return compose_config("train", (f"data={name}",)).data
 
 
 def touch(root: Path, *names: str) -> None:

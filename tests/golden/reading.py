@@ -6,9 +6,9 @@ import numpy as np
 
 from fundus_cli.config import Device
 from fundus_cli.data.samples import read_for_prediction
+from fundus_cli.inference.loading import predictor_of
 from fundus_cli.run import checkpoint
-from fundus_cli.runtime import choose_device
-from fundus_cli.scoring import predictor_of
+from fundus_cli.runtime.device import choose_device
 
 HERE = Path(__file__).resolve().parent
 PHOTOGRAPHS = HERE / "photographs"

@@ -24,16 +24,16 @@ import matplotlib
 import torch
 from reliability.kit import SITECUSTOMIZE, listen_to_signals
 
-from fundus_cli.cli import main
+from fundus_cli.cli.main import main
 
 # Imported here so that no child has to: what scores and draws comes at the end of a run, the page's
 # parts with the page. Drawing needs no display.
 matplotlib.use("Agg")
 for _name in (
     "matplotlib.pyplot",
-    "fundus_cli.command",
-    "fundus_cli.train",
-    "fundus_cli.scoring",
+    "fundus_cli.cli.command_line",
+    "fundus_cli.commands.train",
+    "fundus_cli.evaluation.scoring",
     "fundus_cli.report.run_page",
 ):
     importlib.import_module(_name)

@@ -63,8 +63,9 @@ def test_the_command_itself_leaves_threads_that_hang_behind(tmp_path: Path, tiny
 
 BACK_TO_LIFE = """
 import sys, threading, torch
-from fundus_cli import cli, command
-from fundus_cli.data.waiting import Crew, Patience
+from fundus_cli.cli import main as cli
+from fundus_cli.cli import command_line as command
+from fundus_cli.runtime.timeouts import Crew, Patience
 from fundus_cli.errors import MachineError
 
 def work():

@@ -9,7 +9,7 @@ import pytest
 from reliability.forks import Forked, signal_at
 from reliability.kit import LONG, complaint, environment, result_of, started, train, wait_until
 
-from fundus_cli.inference.predict import Predictor
+from fundus_cli.inference.predictor import Predictor
 from fundus_cli.report import run_page
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from reliability.forks import Forked
 from reliability.kit import complaint, train
 
-from fundus_cli.programs import PROGRAMS
+from fundus_cli.config import SCHEMAS
 
 
 class Touch:
@@ -31,8 +31,8 @@ class Touch:
 
 TAKES_CHECKPOINT = [
     name
-    for name, program in PROGRAMS.items()
-    if any(field.name == "checkpoint" for field in fields(program.schema))
+    for name, schema in SCHEMAS.items()
+    if any(field.name == "checkpoint" for field in fields(schema))
 ]
 
 

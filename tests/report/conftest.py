@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fundus_cli.compose import Command, compose_dict, to_typed
-from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config import to_plain
+from fundus_cli.config.compose import compose_config
 from fundus_cli.evaluation.counts import Counts
 from fundus_cli.report.pictures import PictureFolder, choose_cases
 from fundus_cli.run.files import write_csv, write_json
@@ -20,8 +20,7 @@ PROTOCOL = "2 test photographs of folder at native size, pixels inside the field
 
 def config_of(*overrides: str) -> dict[str, Any]:
     """The content of config.json for some overrides."""
-    composed, _ = compose_dict(Command(config_name="train", overrides=overrides))
-    plain = to_plain(to_typed(composed, TrainConfig))
+    plain = to_plain(compose_config("train", overrides))
     assert isinstance(plain, dict)
     return plain
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fundus_cli.report.curves import draw_curves
+from fundus_cli.report.loss_curves import draw_curves
 from fundus_cli.report.overlays import (
     FALSE_ALARM,
     HIT,

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config.compose import compose_config
 from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Progress, Threshold
@@ -20,8 +20,7 @@ from fundus_cli.run.checkpoint import Progress, Threshold
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    composed, _ = compose_dict(Command(config_name="train", overrides=("output=run",)))
-    return to_typed(composed, TrainConfig)
+    return compose_config("train", ("output=run",))
 
 
 def saved(path: Path, config: TrainConfig) -> nn.Module:

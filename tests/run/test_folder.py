@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.errors import ConfigError, DataError, RunFolderError
 from fundus_cli.run.folder import (
     check_unused,
@@ -23,8 +23,7 @@ from fundus_cli.run.resume import check_config, check_manifest, finished
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    composed, _ = compose_dict(Command(config_name="train", overrides=("output=run",)))
-    return to_typed(composed, TrainConfig)
+    return compose_config("train", ("output=run",))
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:

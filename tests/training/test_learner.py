@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
-from fundus_cli.data.sampling import Batch
+from fundus_cli.config.compose import compose_config
+from fundus_cli.data.batches import Batch
 from fundus_cli.errors import DivergedError
 from fundus_cli.training import learner as module
 from fundus_cli.training.learner import Learner
@@ -24,8 +24,7 @@ SIDE = 16
 
 def config_of(*overrides: str) -> TrainConfig:
     words = ("model.base_channels=4", "model.depth=2", "batch_size=2", f"data.patch_px={SIDE}")
-    command = Command(config_name="train", overrides=(*words, *overrides))
-    return to_typed(compose_dict(command)[0], TrainConfig)
+    return compose_config("train", (*words, *overrides))
 
 
 def learner(*overrides: str, device: torch.device = CPU, said: list[str] | None = None) -> Learner:

@@ -11,8 +11,8 @@ import torch
 from conftest import SMALL, tiny_photograph, write_tiny_set
 from torch import Tensor, nn
 
-from fundus_cli.compose import Command, compose_dict, to_typed
 from fundus_cli.config import TrainConfig
+from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.errors import DivergedError
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
@@ -24,7 +24,7 @@ from fundus_cli.training.validation import Validation
 
 
 def config_of(*overrides: str) -> TrainConfig:
-    return to_typed(compose_dict(Command(config_name="train", overrides=overrides))[0], TrainConfig)
+    return compose_config("train", overrides)
 
 
 def silent() -> Console:

@@ -1,0 +1,193 @@
+"""Kinds of findings about single files: those that do not pair, those that cannot be read."""
+
+from fundus_cli.check.findings import error
+from fundus_cli.data import decoding, images, masks
+from fundus_cli.data.mismatches import MismatchKind
+
+FETCH = "fetch the file again, or take the photograph and its masks out"
+RESAVE = "save it as 8-bit PNG"
+
+
+PAIRING = {
+    MismatchKind.no_photograph: error(
+        "no-photograph",
+        "a split has no photograph",
+        "the files lie elsewhere or are named otherwise than data.<split>.image says",
+        "move them there, or set data.<split>.image; without test photographs: data.test=null",
+    ),
+    MismatchKind.not_listed: error(
+        "not-found",
+        "an id that the split lists is not there",
+        "the set is incomplete, or its files were renamed",
+        "fetch the photograph, or take its id out of data.<split>.ids",
+    ),
+    MismatchKind.doubled: error(
+        "doubled-file",
+        "several files for one id",
+        "one picture saved in two formats, or two versions of it",
+        "keep one of them",
+    ),
+    MismatchKind.missing: error(
+        "missing-file",
+        "a photograph lacks a mask",
+        "the mask was never drawn, or is named otherwise",
+        "draw, fetch or rename it, or take the photograph out",
+    ),
+    MismatchKind.left_over: error(
+        "left-over-file",
+        "a mask without a photograph",
+        "the photograph was removed, or is named otherwise",
+        "fetch or rename the photograph, or take the mask out",
+    ),
+}
+
+FILES = {
+    decoding.CANNOT_OPEN: error(
+        "cannot-open",
+        "cannot be opened",
+        "no permission, a broken link, a link to itself, or deleted meanwhile",
+        "mend the permission or the link",
+    ),
+    decoding.NOT_A_FILE: error(
+        "not-a-file",
+        "is no regular file but a folder, pipe, socket or device",
+        "it only bears an image's name",
+        "take it out",
+    ),
+    decoding.EMPTY: error("empty-file", "has 0 bytes", "a copy or download that broke off", FETCH),
+    decoding.MARKUP: error(
+        "web-page", "is a web page under an image's name", "the download failed", FETCH
+    ),
+    decoding.LFS_POINTER: error(
+        "lfs-pointer",
+        "is a Git-LFS pointer, not the image",
+        "the repository was cloned without its large files",
+        "run `git lfs pull`",
+    ),
+    decoding.UNREADABLE: error(
+        "unreadable",
+        "cannot be read as an image",
+        "damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP whatever its name says",
+        FETCH,
+    ),
+    decoding.NO_MEMORY: error(
+        "no-memory", "does not fit into memory", "it is very large", "free memory or reduce it"
+    ),
+    decoding.TOO_LARGE: error(
+        "too-large",
+        "has more pixels than data.max_megapixels allows",
+        "a mosaic, or a small file made to fill the memory",
+        "raise data.max_megapixels if it is meant, or reduce it",
+    ),
+    decoding.FRAMES: error(
+        "several-frames",
+        "has more than one frame or page",
+        "a series, an animation or layers in one file",
+        "save one frame per file",
+    ),
+    decoding.LAYOUT: error(
+        "tiff-layout",
+        "is a TIFF variant that is misread",
+        "the way some cameras store it",
+        RESAVE,
+    ),
+    decoding.WHITE_IS_ZERO: error(
+        "white-is-zero",
+        "is a TIFF that stores white as 0",
+        "programs read it differently, some inverted",
+        "save it as PNG",
+    ),
+    decoding.NOT_FINITE: error(
+        "not-finite", "holds NaN or infinity", "a computation went wrong", "compute it again"
+    ),
+    decoding.COLOUR_MODE: error(
+        "colour-model",
+        "has a colour model that is not supported",
+        "LAB, 16-bit CMYK, or 16-bit colours in a mask",
+        "save it as 8-bit RGB or grey",
+    ),
+    images.TRANSPARENT: error(
+        "transparent",
+        "a photograph is transparent in places",
+        "a cut-out or an overlay, not a photograph",
+        "save it without transparency",
+    ),
+    images.BLACK_AND_WHITE: error(
+        "black-and-white",
+        "a photograph has only black and white",
+        "a mask lies among the photographs",
+        "put the photograph in its place",
+    ),
+    images.DIM: error(
+        "dim",
+        "a photograph stays below a quarter of full scale",
+        "a 16-bit or float file that holds 8 to 14 bits",
+        "scale it to full scale, or save it with 8 bits",
+    ),
+    images.NO_FULL_SCALE: error(
+        "no-full-scale",
+        "a photograph holds whole numbers without a known full scale",
+        "raw values of a camera or a computation",
+        RESAVE,
+    ),
+    images.FLOAT_RANGE: error(
+        "float-range",
+        "a photograph holds float values outside 0 to 1",
+        "it was normalised, or holds 0 to 255 as floats",
+        "scale it to 0 to 1, or save it with 8 bits",
+    ),
+    masks.NOT_TWO_VALUED: error(
+        "mask-not-two-valued",
+        "a mask is not two-valued",
+        "several levels or colours: which of them count?",
+        "data.mask_threshold or data.mask_foreground decides what counts",
+    ),
+    masks.ONE_COLOUR: error(
+        "mask-one-colour",
+        "a mask has one colour, and it is not black",
+        "everything is marked; or an empty mask was saved inverted",
+        "save an empty mask as black",
+    ),
+    masks.NO_BLACK: error(
+        "mask-no-black",
+        "a mask has two values, neither of them black",
+        "the background is not 0",
+        "data.mask_foreground decides what counts",
+    ),
+    masks.HAS_ALPHA: error(
+        "mask-transparent",
+        "a mask has transparency that is not the same everywhere",
+        "the structure may be kept in the transparency, as drawing programs do with layers",
+        "data.mask_channel=alpha reads it from there; otherwise save the mask without",
+    ),
+    masks.NO_ALPHA: error(
+        "mask-not-transparent",
+        "a mask has no transparency, though data.mask_channel=alpha wants it",
+        "this mask keeps its structure in its colours",
+        "save all masks alike, or set data.mask_channel=colour",
+    ),
+    masks.MIN_IS_WHITE: error(
+        "mask-white-is-zero",
+        "a mask is a TIFF that stores white as 0",
+        "programs read it differently, some inverted",
+        "save it as PNG, or decide with data.mask_foreground",
+    ),
+    masks.TOO_DARK: error(
+        "mask-too-dark",
+        "a mask's levels are so low that data.mask_threshold would empty it",
+        "0/1 and 0/1/2 are numbers of structures, not shades",
+        "data.mask_foreground says which levels count; a 0/1 mask needs neither",
+    ),
+    masks.UNKNOWN_FULL_SCALE: error(
+        "mask-no-full-scale",
+        "a mask holds numbers without a known full scale",
+        "whole numbers of a computation, or labels",
+        "data.mask_foreground decides what counts",
+    ),
+    masks.FOV_NOT_TWO_VALUED: error(
+        "fov-not-two-valued",
+        "a field-of-view mask has levels far from black and white",
+        "a photograph or another picture lies in its place",
+        "replace it, or leave field-of-view masks out",
+    ),
+}

@@ -1,0 +1,254 @@
+"""One photograph with its masks: everything that can be said about it alone."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fundus_cli.check import finding_kinds as kinds
+from fundus_cli.check.alignment import Alignment, Darkness, Verdict, align
+from fundus_cli.check.contact_sheet import draw_tile
+from fundus_cli.check.copied_images import descriptor
+from fundus_cli.check.file_findings import FILES
+from fundus_cli.check.file_header import FileFacts, is_jpeg, read_facts
+from fundus_cli.check.findings import Finding, Kind, Severity, below, finding
+from fundus_cli.check.mask_values import diagnose
+from fundus_cli.check.misalignment import misfit_of, sizes_text
+from fundus_cli.config import DataConfig, OnBad
+from fundus_cli.data.decoding import NO_MEMORY, BadFile
+from fundus_cli.data.fov import find_fov
+from fundus_cli.data.images import read_photograph
+from fundus_cli.data.masks import PLAIN, read_fov_mask, read_mask
+from fundus_cli.data.samples import mask_rule
+from fundus_cli.data.templates import SampleFiles
+
+MIN_COVERED = 0.005
+"""A mask that marks less of the field of view is too little to compare with the photograph."""
+MIN_FOV_OVERLAP = 0.85
+"""Intersection over union of a field-of-view mask and the field found in the photograph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One photograph to inspect; masks may be missing."""
+
+    split: str
+    files: SampleFiles
+
+
+@dataclass(slots=True, kw_only=True)
+class Stray:
+    """A mask that does not fit its photograph, kept small to be tried on others.
+
+    Attributes:
+        mask: (H, W) float32 at reduced size.
+        seen: the photograph of the mask's name.
+    """
+
+    structure: str
+    path: Path
+    photograph: Path
+    mask: np.ndarray
+    seen: Darkness
+
+
+@dataclass(slots=True, kw_only=True)
+class Inspected:
+    """What one photograph and its masks hold.
+
+    Attributes:
+        hw: height and width of the upright photograph; None if it cannot be read.
+        pixel_hash: sha256 of the decoded photograph.
+        descriptor: for finding copies; None if it cannot be read.
+        covered: {structure: pixels marked inside the field of view}.
+        inside: pixels of the field of view.
+        alignments: {mask file: how it lies on the photograph}.
+        tile: for the contact sheet, None if not wanted.
+    """
+
+    job: Job
+    facts: dict[Path, FileFacts] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    hw: tuple[int, int] | None = None
+    pixel_hash: str = ""
+    descriptor: np.ndarray | None = None
+    covered: dict[str, int] = field(default_factory=dict)
+    inside: int = 0
+    alignments: dict[Path, Alignment] = field(default_factory=dict)
+    strays: list[Stray] = field(default_factory=list)
+    tile: np.ndarray | None = None
+
+
+class Inspector:
+    """Inspects photographs of one data set; safe to call from several threads."""
+
+    def __init__(self, config: DataConfig, root: Path, tile_px: int | None) -> None:
+        self._config = config
+        self._root = root
+        self._rule = mask_rule(config)
+        self._tile_px = tile_px
+
+    def __call__(self, job: Job) -> Inspected:
+        """Everything about one photograph; what cannot be read is a finding, never an error."""
+        result = Inspected(job=job)
+        try:
+            self._inspect(result)
+        except MemoryError:
+            self._add(result, FILES[NO_MEMORY], job.files.image)
+        return result
+
+    def _inspect(self, result: Inspected) -> None:
+        files = result.job.files
+        image = self._read(result, files.image, read_photograph)
+        named = [*files.targets.items(), *files.observer2.items()]
+        masks = {path: self._read(result, path, read_mask, self._rule) for _, path in named}
+        own_fov = self._read(result, files.fov, read_fov_mask) if files.fov is not None else None
+        if image is None:
+            return
+        result.hw = (image.shape[0], image.shape[1])
+        result.pixel_hash = hashlib.sha256(image.tobytes()).hexdigest()
+        self._note_spelling(result, files.image, image)
+        fov = self._field_of_view(result, image, own_fov)
+        if not fov.any():
+            return
+        result.descriptor = descriptor(image, fov)
+        result.inside = int(fov.sum())
+        seen = Darkness(image, fov)
+        for structure, path in named:
+            mask = masks[path]
+            if mask is not None:
+                self._compare(result, structure, path, mask, image, fov, seen)
+        if self._tile_px is not None:
+            drawn = [masks[path] for path in files.targets.values()]
+            fitting = [m for m in drawn if m is not None and m.shape == fov.shape]
+            result.tile = draw_tile(image, fitting, fov, self._tile_px)
+
+    def _read(
+        self, result: Inspected, path: Path, reader: Callable[..., np.ndarray], *arguments: object
+    ) -> np.ndarray | None:
+        most = self._config.max_megapixels
+        try:
+            pixels = reader(path, *arguments, most)
+            result.facts[path] = read_facts(path, most)
+            return pixels
+        except BadFile as error:
+            self._refused(result, path, error)
+            return None
+
+    def _refused(self, result: Inspected, path: Path, error: BadFile) -> None:
+        kind = FILES[error.kind]
+        means, todo, found = "", "", error.found
+        if kind.code.startswith("mask-"):
+            values = diagnose(path, is_jpeg(path), self._config.max_megapixels)
+            if values is not None:
+                means, todo, found = values.means, values.todo, values.found
+        self._add(result, kind, path, found, means=means, todo=todo)
+
+    def _add(
+        self, result: Inspected, kind: Kind, path: Path, found: str = "", **words: str
+    ) -> None:
+        skips = self._config.on_bad is OnBad.skip and kind.severity is Severity.error
+        result.findings.append(
+            finding(
+                kind,
+                [below(path, self._root)],
+                found,
+                split=result.job.split,
+                severity=Severity.warning if skips else None,
+                **words,
+            )
+        )
+
+    def _note_spelling(self, result: Inspected, path: Path, image: np.ndarray) -> None:
+        facts = result.facts[path]
+        if facts.orientation != 1:
+            self._add(result, kinds.EXIF_TURNED, path, f"orientation {facts.orientation}")
+        if facts.bits > 8:
+            self._add(result, kinds.SIXTEEN_BIT, path, f"{facts.bits} bits, {facts.mode}")
+        if (image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all():
+            self._add(result, kinds.GREY, path, facts.mode)
+
+    def _field_of_view(
+        self, result: Inspected, image: np.ndarray, own: np.ndarray | None
+    ) -> np.ndarray:
+        files, seen = result.job.files, find_fov(image)
+        if own is not None and own.shape != seen.shape:
+            assert files.fov is not None
+            self._add(result, kinds.SIZE_DIFFERS, files.fov, sizes_text(own, image))
+            own = None
+        if own is None:
+            if not seen.any():
+                self._add(result, kinds.ALL_BLACK, files.image)
+            elif seen.all():
+                self._add(result, kinds.FOV_NOT_FOUND, files.image)
+            return seen
+        assert files.fov is not None
+        if not own.any():
+            self._add(result, kinds.FOV_EMPTY, files.fov)
+            return seen
+        overlap = float((own & seen).sum()) / max(1, int((own | seen).sum()))
+        if overlap < MIN_FOV_OVERLAP and not seen.all():
+            text = f"covers {own.mean():.0%} of the picture, the field seen {seen.mean():.0%}; "
+            self._add(result, kinds.FOV_DISAGREES, files.fov, f"{text}overlap {overlap:.2f}")
+        return own
+
+    def _compare(
+        self,
+        result: Inspected,
+        structure: str,
+        path: Path,
+        mask: np.ndarray,
+        image: np.ndarray,
+        fov: np.ndarray,
+        seen: Darkness,
+    ) -> None:
+        """What mask and photograph say together."""
+        fits = mask.shape == fov.shape
+        if not mask.any():
+            self._report_empty(result, path)
+        alignment = align(image, mask, fov, seen)
+        result.alignments[path] = alignment
+        if not fits:
+            sizes = sizes_text(mask, image)
+            if alignment.verdict is Verdict.turned:
+                sizes += f"; fits when {alignment.orientation.value}"
+            self._add(result, kinds.SIZE_DIFFERS, path, sizes)
+            return
+        covered = int(mask[fov].sum())
+        if path in result.job.files.targets.values():
+            result.covered[structure] = covered
+        share = covered / result.inside
+        misfit = misfit_of(alignment, share, result.facts[result.job.files.image].orientation)
+        if misfit is not None:
+            self._add(result, misfit.kind, path, misfit.found, means=misfit.means)
+        if alignment.verdict is Verdict.unrelated and share >= MIN_COVERED:
+            reduced = seen.reduced_mask(mask)
+            assert reduced is not None
+            result.strays.append(
+                Stray(
+                    structure=structure,
+                    path=path,
+                    photograph=result.job.files.image,
+                    mask=reduced,
+                    seen=seen,
+                )
+            )
+
+    def _report_empty(self, result: Inspected, path: Path) -> None:
+        most = self._config.max_megapixels
+        blurred = self._rule.threshold is not None and is_jpeg(path)
+        if self._rule == PLAIN or blurred:
+            self._add(result, kinds.MASK_EMPTY, path)
+            return
+        try:
+            is_black = not read_mask(path, PLAIN, most).any()
+        except BadFile:
+            is_black = False
+        if is_black:
+            self._add(result, kinds.MASK_EMPTY, path)
+        else:
+            values = diagnose(path, is_jpeg(path), most)
+            found, todo = (values.found, values.todo) if values is not None else ("", "")
+            self._add(result, kinds.RULE_EMPTIES, path, found, todo=todo)

@@ -1,0 +1,197 @@
+"""One photograph with its masks into the repaired copy."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fundus_cli.check.file_header import read_facts
+from fundus_cli.check.findings import below, printable
+from fundus_cli.check.mask_repair import LeftOut, MaskMender, MendedMask
+from fundus_cli.config import DataConfig
+from fundus_cli.data.decoding import BadFile
+from fundus_cli.data.fov import find_fov
+from fundus_cli.data.images import read_photograph
+from fundus_cli.data.masks import read_fov_mask
+from fundus_cli.data.samples import mask_rule
+from fundus_cli.data.templates import SampleFiles
+from fundus_cli.run.files import machine_error, write_whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A photograph to copy.
+
+    Attributes:
+        split: train or test.
+        doubled: {role: all files that bear the id}.
+        renamed: masks that are paired by a name other than the template's.
+    """
+
+    split: str
+    files: SampleFiles
+    doubled: dict[str, tuple[Path, ...]]
+    renamed: frozenset[Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A row of changes.csv.
+
+    Attributes:
+        file: in the copy; "" when left out.
+        source: in the data set.
+        is_lost: a photograph that the copy lacks, though it shows something of its own.
+    """
+
+    file: str
+    source: str
+    what: str
+    why: str
+    is_lost: bool = False
+
+    def plain(self) -> dict[str, object]:
+        """As changes.csv and report.json hold it."""
+        return {"file": self.file, "source": self.source, "what": self.what, "why": self.why}
+
+
+def mask_folder(split: str, structure: str, single: bool) -> str:
+    """Where the copy keeps the masks of a structure; a single one as data=folder wants it."""
+    return f"{split}_masks" if single else f"{split}_masks/{structure}"
+
+
+def left_out(path: Path, root: Path, why: str, is_lost: bool = False) -> Change:
+    """The row of a file that is not in the copy."""
+    source = below(path, root)
+    return Change(file="", source=source, what="left out", why=printable(why), is_lost=is_lost)
+
+
+class Mender:
+    """Writes photographs into the copy; safe to call from several threads."""
+
+    def __init__(self, config: DataConfig, root: Path, folder: Path) -> None:
+        self._root, self._folder = root, folder
+        self._structures = config.structures
+        self._most = config.max_megapixels
+        self._masks = MaskMender(mask_rule(config), self._most)
+
+    def __call__(self, entry: Entry) -> tuple[bool, list[Change]]:
+        """(whether the photograph is in the copy, what was changed)."""
+        try:
+            return True, self._mend(entry)
+        except LeftOut as error:
+            why = error.why
+            if error.path != entry.files.image:
+                why = f"{below(error.path, self._root)}: {why}"
+            return False, [left_out(entry.files.image, self._root, why, is_lost=True)]
+
+    def _mend(self, entry: Entry) -> list[Change]:
+        files = entry.files
+        image = self._photograph(entry)
+        fov, fov_row = self._field_of_view(entry, image)
+        masks: list[tuple[str, MendedMask]] = []
+        single = len(self._structures) == 1
+        for structure in self._structures:
+            if structure not in files.targets:
+                raise LeftOut(files.image, f"has no {structure} mask")
+            path = files.targets[structure]
+            self._only_one(entry, f"{structure} mask", lambda p: self._masks.read(p).pixels)
+            mended = self._masks.fitted(files.image, path, image, fov)
+            if path in entry.renamed:
+                mended.steps.append(("mask paired by its name", f"was {printable(path.name)}"))
+            masks.append((mask_folder(entry.split, structure, single), mended))
+        rows: list[Change] = []
+        for structure, path in files.observer2.items():
+            try:
+                mended = self._masks.fitted(files.image, path, image, fov)
+                masks.append((f"{entry.split}_observer2/{structure}", mended))
+            except LeftOut as error:
+                rows.append(left_out(path, self._root, error.why))
+        rows += self._write_photograph(entry, image)
+        for place, mended in masks:
+            rows += self._write_mask(place, files.id, mended)
+        self._write_png(f"{entry.split}_fov", files.id, fov)
+        return [*rows, fov_row]
+
+    def _photograph(self, entry: Entry) -> np.ndarray:
+        path = entry.files.image
+        self._only_one(entry, "photograph", lambda p: read_photograph(p, self._most))
+        try:
+            image = read_photograph(path, self._most)
+        except BadFile as error:
+            raise LeftOut(path, str(error)) from error
+        return image
+
+    def _only_one(self, entry: Entry, role: str, reader: Callable[[Path], np.ndarray]) -> None:
+        """Of several files for one id any may stay if all hold the same picture."""
+        paths = entry.doubled.get(role, ())
+        try:
+            pictures = [reader(path) for path in paths]
+        except BadFile as error:
+            raise LeftOut(entry.files.image, f"several files for one {role}; {error}") from error
+        if any(not np.array_equal(pictures[0], other) for other in pictures[1:]):
+            names = " and ".join(path.name for path in paths)
+            raise LeftOut(entry.files.image, f"{names} differ: which {role} is meant?")
+
+    def _field_of_view(self, entry: Entry, image: np.ndarray) -> tuple[np.ndarray, Change]:
+        """The field of view of its file where that can be used, otherwise found."""
+        path, why = entry.files.fov, "found in the photograph"
+        fov = None
+        if path is not None:
+            try:
+                fov = read_fov_mask(path, self._most)
+                if fov.shape != image.shape[:2] or not fov.any():
+                    fov, why = None, f"found anew, {path.name} is empty or of another size"
+            except BadFile as error:
+                why = f"found anew, {path.name} {error.kind}"
+        what = "field of view drawn"
+        if fov is None:
+            fov = find_fov(image)
+        else:
+            assert path is not None
+            what, why = "field of view as 0/255", f"from {path.name}"
+        if not fov.any():
+            raise LeftOut(entry.files.image, "shows nothing")
+        source = below(entry.files.image if path is None else path, self._root)
+        file = printable(f"{entry.split}_fov/{entry.files.id}.png")
+        return fov, Change(file=file, source=source, what=what, why=printable(why))
+
+    def _write_photograph(self, entry: Entry, image: np.ndarray) -> list[Change]:
+        path, place = entry.files.image, f"{entry.split}_images"
+        facts = read_facts(path, self._most)
+        source = below(path, self._root)
+        if facts.orientation != 1:
+            file = self._write_png(place, entry.files.id, image)
+            why = f"EXIF orientation {facts.orientation}"
+            return [Change(file=file, source=source, what="saved upright", why=why)]
+        self._write_bytes(place, entry.files.id + _ending(path), path.read_bytes())
+        return []
+
+    def _write_mask(self, place: str, identifier: str, mended: MendedMask) -> list[Change]:
+        file = self._write_png(place, identifier, mended.pixels)
+        source = below(mended.path, self._root)
+        return [Change(file=file, source=source, what=what, why=why) for what, why in mended.steps]
+
+    def _write_png(self, place: str, identifier: str, pixels: np.ndarray) -> str:
+        """An image as it is, a mask (0 and 1, or bool) as 0 and 255."""
+        full = pixels if pixels.ndim == 3 else pixels.astype(np.uint8) * np.uint8(255)
+        buffer = io.BytesIO()
+        Image.fromarray(full).save(buffer, "PNG")
+        return self._write_bytes(place, f"{identifier}.png", buffer.getvalue())
+
+    def _write_bytes(self, place: str, name: str, content: bytes) -> str:
+        path = self._folder / place / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise machine_error(path.parent, error) from error
+        write_whole(path, lambda file: file.write(content))
+        return below(path, self._folder)
+
+
+def _ending(path: Path) -> str:
+    """`.jpg`, or both of `.ppm.gz`."""
+    return "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix

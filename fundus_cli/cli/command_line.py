@@ -1,0 +1,151 @@
+"""Read flags and overrides, compose the checked config, and call the program with it.
+
+Imports no torch, so that --help and every config error answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override
+
+from fundus_cli import __version__
+from fundus_cli.cli.help_page import help_page
+from fundus_cli.cli.programs import PROGRAMS
+from fundus_cli.config import SCHEMAS, TrainConfig
+from fundus_cli.config.compose import compose_config
+from fundus_cli.config.overrides import check_overrides, choices_of, expand_sweep, parse_overrides
+from fundus_cli.errors import ConfigError, SweepError
+from fundus_cli.run.context import Context
+from fundus_cli.run.signals import StopRequest
+from fundus_cli.run.terminal import Terminal
+
+PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
+"""Flags that print something and run nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The words of a command line, sorted."""
+
+    overrides: list[str]
+    multirun: bool = False
+    debug: bool = False
+    config_dir: Path | None = None
+    flags: tuple[str, ...] = ()
+
+
+def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
+    """Run the program `name` on the words behind it.
+
+    Raises:
+        FundusError: whatever the user can fix.
+        Interrupted: a signal asked to stop.
+    """
+    if name not in PROGRAMS:
+        raise ConfigError(
+            f"{name}: no such program; python -m fundus_cli {{{','.join(PROGRAMS)}}} key=value ..."
+        )
+    program, arguments = PROGRAMS[name], _read_arguments(line)
+    if "--version" in arguments.flags:
+        print(f"fundus-cli {__version__}")
+        return
+    if {"--help", "-h"} & set(arguments.flags):
+        print(help_page(program, arguments.config_dir))
+        return
+    overrides = parse_overrides(arguments.overrides)
+    check_overrides(overrides, SCHEMAS[name], arguments.config_dir, arguments.multirun)
+    if arguments.flags:
+        _pass_to_hydra(name, arguments)
+        return
+    if arguments.multirun:
+        _run_sweep(name, arguments, overrides, stop)
+        return
+    config = compose_config(name, arguments.overrides, arguments.config_dir)
+    with Terminal() as terminal:
+        context = Context(
+            terminal=terminal,
+            stop=stop,
+            words=tuple(arguments.overrides),
+            data_changes=_data_changes(overrides),
+        )
+        program.run(config, context)
+
+
+def _run_sweep(
+    name: str, arguments: Arguments, overrides: Sequence[Override], stop: StopRequest
+) -> None:
+    """Check the config of every job before the first one starts, then run them all."""
+    is_search = any(line.startswith("hydra/sweeper=") for line in arguments.overrides)
+    for job in expand_sweep(choices_of(overrides) if is_search else overrides):
+        config = compose_config(name, job, arguments.config_dir)
+        if is_search and isinstance(config, TrainConfig):
+            _check_has_score(config)
+    from fundus_cli.cli.sweep import run_sweep
+
+    failed = run_sweep(name, arguments.overrides, arguments.config_dir, stop)
+    if failed:
+        raise SweepError(f"sweep finished, {failed} failed; the table says which and why")
+
+
+def _data_changes(overrides: Sequence[Override]) -> dict[str, object]:
+    """{key below `data`: value} of the overrides."""
+    return {
+        override.key_or_group.removeprefix("data."): override.value()
+        for override in overrides
+        if override.key_or_group.startswith("data.")
+    }
+
+
+def _read_arguments(arguments: Sequence[str]) -> Arguments:
+    overrides, flags = [], []
+    multirun = debug = False
+    config_dir = None
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        name, _, value = word.partition("=")
+        if name in ("--config-dir", "-cd"):
+            if not value and not waiting:
+                raise ConfigError("--config-dir: expected a folder behind it")
+            config_dir = Path(value or waiting.pop(0))
+        elif word in ("--multirun", "-m"):
+            multirun = True
+        elif word == "--debug":
+            debug = True
+        elif name in PASSED_TO_HYDRA:
+            flags.append(word)
+            if not value and waiting and name in ("--cfg", "-c", "--info", "-i"):
+                flags.append(waiting.pop(0))
+        elif word in ("--help", "-h", "--version"):
+            flags.append(word)
+        elif word.startswith("-"):
+            raise ConfigError(f"{word}: no such flag, or one that is not open here; see --help")
+        else:
+            overrides.append(word)
+    return Arguments(
+        overrides=overrides,
+        multirun=multirun,
+        debug=debug,
+        config_dir=config_dir,
+        flags=tuple(flags),
+    )
+
+
+def _check_has_score(config: TrainConfig) -> None:
+    if not (config.data.val_fraction or config.data.folds):
+        raise ConfigError(
+            "hydra/sweeper: a search chooses by the validation Dice, and nothing is held out; "
+            "add data.val_fraction=0.2"
+        )
+
+
+def _pass_to_hydra(name: str, arguments: Arguments) -> None:
+    """Let Hydra print what it knows about the config."""
+    import hydra
+
+    directory = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir else []
+    sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *arguments.overrides]
+    main = hydra.main(config_path="pkg://fundus_cli.configs", config_name=name, version_base="1.3")
+    main(lambda config: None)()

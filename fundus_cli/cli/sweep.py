@@ -1,0 +1,149 @@
+"""Sweeps: Hydra varies the overrides, every job is a process of its own, one table at the end.
+
+A job that raises, exits, runs out of memory or is killed costs only itself. The same command with
+the same hydra.sweep.dir runs only what is missing, because each job is a run that resumes.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata, resources
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fundus_cli.cli.sweep_job import run_job
+from fundus_cli.config.compose import Command, compose_dict
+from fundus_cli.config.overrides import CONFIG_MODULE, quoted
+from fundus_cli.errors import ConfigError
+from fundus_cli.report.leaderboard import read_jobs
+from fundus_cli.report.leaderboard_text import leaderboard_table
+from fundus_cli.report.run_files import JOB_FILE
+from fundus_cli.run.folder import held
+from fundus_cli.run.signals import StopRequest
+
+PLUGINS = {
+    "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "optuna"),
+    "hydra/launcher=joblib": ("hydra-joblib-launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
+}
+"""Choice -> (distribution that brings it, extra of this package that installs that)."""
+
+
+def run_sweep(
+    program: str, overrides: Sequence[str], config_dir: Path | None, stop: StopRequest
+) -> int:
+    """Run every job of a sweep and write the leaderboard; returns how many jobs failed.
+
+    Raises:
+        Interrupted: a signal arrived; what is done is kept and listed.
+        RunFolderError: another sweep is at work in the folder.
+        ConfigError: Hydra's sweeper refuses the overrides.
+    """
+    check_plugins(overrides)
+    stop.defer()
+    sweep_dir = _sweep_folder(program, overrides, config_dir)
+    started, own_process = time.time(), os.getpid()
+
+    def job(config: DictConfig) -> float | None:
+        own_stop = stop
+        if os.getpid() != own_process:
+            # A parallel launcher runs this in a process of its own, with a copy of `stop`.
+            own_stop = StopRequest().install()
+            own_stop.defer()
+        runtime = HydraConfig.get()
+        folder = Path(runtime.runtime.output_dir)
+        return run_job(program, folder, list(runtime.overrides.task), config_dir, own_stop)
+
+    directory = ["--config-dir", str(config_dir)] if config_dir else []
+    kept = [line for line in overrides if not line.startswith("hydra.sweep.dir=")]
+    folder_override = quoted("hydra.sweep.dir", str(sweep_dir))
+    ready = ready_values(overrides)
+    arguments = [sys.argv[0], "--multirun", *directory, *ready, *kept, folder_override]
+    before, sys.argv = sys.argv, arguments
+    gave_up: ValueError | None = None
+    # Without it Hydra prints an error in its own way and leaves, and the jobs would not be listed.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main = hydra.main(
+            config_path="pkg://fundus_cli.configs", config_name=program, version_base="1.3"
+        )
+        with held(str(sweep_dir), key="hydra.sweep.dir"):
+            main(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    except ValueError as error:
+        # Optuna's sweeper ends so when no job has a score.
+        gave_up = error
+    finally:
+        sys.argv = before
+    failed = _conclude(sweep_dir, started, stop)
+    if gave_up is not None and not failed:
+        raise gave_up
+    return failed
+
+
+def check_plugins(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a chosen sweeper or launcher that is not installed."""
+    for choice in overrides:
+        if choice not in PLUGINS:
+            continue
+        plugin, extra = PLUGINS[choice]
+        try:
+            metadata.version(plugin)
+        except metadata.PackageNotFoundError:
+            raise ConfigError(
+                f"{choice}: {plugin} is not installed; pip install 'fundus-cli[{extra}]'"
+            ) from None
+
+
+def ready_values(overrides: Sequence[str]) -> list[str]:
+    """What configs/sweep/ says of the chosen sweeper and launcher, but for keys given by hand.
+
+    A file of the plugin's own name in Hydra's group would be taken for one with its schema, which
+    Hydra refuses.
+    """
+    given = {line.partition("=")[0].lstrip("+") for line in overrides}
+    lines = []
+    for choice in overrides:
+        if choice not in PLUGINS:
+            continue
+        group, _, name = choice.partition("=")
+        file = resources.files(CONFIG_MODULE) / "sweep" / f"{name}.yaml"
+        values = OmegaConf.create(file.read_text(encoding="utf-8"))
+        keys = {f"{group.replace('/', '.')}.{key!s}": value for key, value in values.items()}
+        lines += [f"{key}={value}" for key, value in keys.items() if key not in given]
+    return lines
+
+
+def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | None) -> Path:
+    """Where the jobs will lie, known before the first one runs."""
+    own = tuple(line for line in overrides if line.startswith("hydra.sweep.dir="))
+    _, hydra_config = compose_dict(
+        Command(config_name=program, overrides=own, config_dir=config_dir)
+    )
+    return Path(str(hydra_config.sweep.dir))
+
+
+def _conclude(sweep_dir: Path, started: float, stop: StopRequest) -> int:
+    """Leaderboard, its table and its path; returns how many jobs of this command failed."""
+    from fundus_cli.report.sweep_page import write_leaderboard
+
+    runs = read_jobs(sweep_dir)
+    if runs:
+        board = write_leaderboard(sweep_dir, runs)
+        print(leaderboard_table(board))
+        print(f"sweep folder: {sweep_dir}")
+        print(f"leaderboard: {sweep_dir / 'leaderboard.html'}")
+    stop.raise_if_asked(
+        "finished jobs are kept; the same command with "
+        f"hydra.sweep.dir={sweep_dir} runs what is missing"
+    )
+    ran = [run for run in runs if (run.folder / JOB_FILE).stat().st_mtime >= started - 1]
+    return sum(run.status != "done" for run in ran)

@@ -1,0 +1,144 @@
+"""One job of a sweep: a process of its own, whatever becomes of it written down."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from fundus_cli.config.overrides import quoted
+from fundus_cli.report.run_files import JOB_FILE
+from fundus_cli.run.files import write_json
+from fundus_cli.run.folder import read_summary
+from fundus_cli.run.signals import STOP_SIGNALS, StopRequest
+
+JOB_LOG = "job.log"
+REASON_LINES = 3
+STOPPED_CODES = {128 + s for s in STOP_SIGNALS}
+PR_SET_PDEATHSIG = 1
+
+
+def run_job(
+    program: str,
+    folder: Path,
+    overrides: list[str],
+    config_dir: Path | None,
+    stop: StopRequest,
+) -> float | None:
+    """One job in a process of its own; returns its score, or None when there is none.
+
+    The job has a session of its own, so that Ctrl-C reaches it through the sweep and only once.
+    """
+    if stop.signum is not None:
+        if not (folder / JOB_FILE).exists():
+            _note(folder, overrides, "not run", None, "the sweep was stopped", 0.0)
+        return None
+    started = time.monotonic()
+    print(f"[{folder.name}] {' '.join(overrides) or '(defaults)'}", flush=True)
+    with subprocess.Popen(
+        _command(program, folder, overrides, config_dir),
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=_stop_with_the_sweep(),
+    ) as child:
+        last_words: list[str] = []
+        assert child.stderr is not None
+        listener = threading.Thread(
+            target=_listen, args=(child.stderr, folder / JOB_LOG, last_words), daemon=True
+        )
+        listener.start()
+        code = _wait(child, stop)
+        listener.join(timeout=5)
+    summary = read_summary(folder) or {}
+    # A child may leave with 0 and without having finished; only its own word counts.
+    status = "done" if code == 0 and summary.get("status") == "done" else "failed"
+    if code in STOPPED_CODES:
+        status = "stopped"
+    reason = "" if status == "done" else _reason(code, last_words)
+    _note(folder, overrides, status, code, reason, time.monotonic() - started)
+    score = summary.get("score")
+    return float(score) if isinstance(score, int | float) else None
+
+
+def _command(
+    program: str, folder: Path, overrides: list[str], config_dir: Path | None
+) -> list[str]:
+    kept = [line for line in overrides if line.partition("=")[0] not in ("output", "resume")]
+    directory = ["--config-dir", str(config_dir)] if config_dir else []
+    again = ["resume=auto"] if program == "train" else []
+    # -P: Python files that lie in the working folder are not imported by a job either.
+    safe = [] if str(Path.cwd()) in sys.path or "" in sys.path else ["-P"]
+    return [
+        *(sys.executable, *safe, "-m", "fundus_cli", program),
+        *(*directory, *kept, quoted("output", str(folder)), *again),
+    ]
+
+
+def _stop_with_the_sweep() -> Callable[[], None] | None:
+    """What a job does first: ask Linux for SIGTERM should the sweep be killed; None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def _note(
+    folder: Path,
+    overrides: list[str],
+    status: str,
+    code: int | None,
+    reason: str,
+    duration_s: float,
+) -> None:
+    content = {
+        "overrides": overrides,
+        "status": status,
+        "exit_code": code,
+        "reason": reason,
+        "duration_s": round(duration_s, 1),
+    }
+    write_json(folder / JOB_FILE, content)
+
+
+def _listen(stream: IO[str], log: Path, last_words: list[str]) -> None:
+    """Pass on what the job says on standard error, keep it, and remember the end of it."""
+    for line in stream:
+        try:
+            sys.stderr.write(line)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError:
+            pass  # a reader that is gone or a full disk must not end the job
+        if line.strip():
+            last_words.append(line.strip())
+            del last_words[:-REASON_LINES]
+
+
+def _wait(child: subprocess.Popen[str], stop: StopRequest) -> int:
+    """Wait for a job, passing on a stop once."""
+    told = False
+    while True:
+        try:
+            return child.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            if stop.signum is not None and not told:
+                told = True
+                os.kill(child.pid, stop.signum)
+
+
+def _reason(code: int, last_words: list[str]) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}"
+    if code == 0:
+        return "left without finishing"
+    return last_words[-1] if last_words else f"exit code {code}"

@@ -1,0 +1,211 @@
+"""fundus-eval: score checkpoints and write the result into a folder of its own."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fundus_cli.commands.report import make_report
+from fundus_cli.config import DataConfig, EvalConfig, to_plain
+from fundus_cli.config.typed import change_data
+from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
+from fundus_cli.errors import ConfigError, list_names
+from fundus_cli.evaluation.evaluator import Evaluation
+from fundus_cli.evaluation.members import member_rows, member_table
+from fundus_cli.evaluation.scoring import samples_to_score, score, score_members
+from fundus_cli.inference.ensembles import Ensemble, Member, check_agreement, member_names
+from fundus_cli.inference.loading import predictor_of
+from fundus_cli.inference.predictor import Predictor
+from fundus_cli.report.score_files import say_scores, write_numbers, write_scores
+from fundus_cli.run import checkpoint
+from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
+from fundus_cli.run.context import Context
+from fundus_cli.run.environment import describe
+from fundus_cli.run.files import write_csv, write_json
+from fundus_cli.run.folder import check_writable, held, write_status
+from fundus_cli.run.terminal import Terminal
+from fundus_cli.runtime.device import choose_device
+from fundus_cli.runtime.memory import keep_freed_memory
+
+AS_TRAINED = "as_trained"
+"""Name of the data preset that stands for the checkpoint's own."""
+
+
+def data_config(config: EvalConfig, changes: Mapping[str, Any], stored: DataConfig) -> DataConfig:
+    """What to score: the checkpoint's own data set or another one.
+
+    How photographs are prepared for the network belongs to the network, so it always comes from
+    the checkpoint; what angle their camera shows belongs to the photographs.
+    """
+    if config.data.name == AS_TRAINED:
+        return change_data(stored, changes)
+    return replace(
+        config.data,
+        fov_diameter_px=stored.fov_diameter_px,
+        normalisation=stored.normalisation,
+    )
+
+
+def run(config: EvalConfig, context: Context) -> None:
+    """Score one or several checkpoints and write the result into a folder of its own.
+
+    Raises:
+        FundusError: a checkpoint or the images cannot be used.
+    """
+    check_writable(config.output)
+    keep_freed_memory()
+    with context.stop.unwinding():
+        evaluate(config, context.data_changes, context.terminal)
+
+
+def evaluate(config: EvalConfig, changes: Mapping[str, Any], terminal: Terminal) -> Evaluation:
+    """Score one or several checkpoints; returns the scores of the network or of the ensemble.
+
+    Args:
+        config: what to score, and where the result goes.
+        changes: {key below `data`: value} to change in the checkpoint's own data config.
+        terminal: where lines and progress bars go.
+
+    Raises:
+        FundusError: a checkpoint or the images cannot be used.
+    """
+    started = time.monotonic()
+    saved = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
+    check_agreement(saved, on=("structures",))
+    prepared = [data_config(config, changes, own.config.data) for own in saved]
+    if config.data.name == AS_TRAINED:
+        check_same_photographs(saved, prepared)
+    members, warnings = load_members(config, saved, prepared, terminal)
+    first, data = members[0], prepared[0]
+    split = config.split.value
+    with held(config.output) as folder:
+        terminal.log_to(folder / "eval.log")
+        for line in (*warnings, *seen_in_training(members, split)):
+            terminal.say(line)
+        if len(members) == 1:
+            predictor: Predictor | Ensemble = first.predictor
+            evaluation = score(
+                first,
+                data.name,
+                split,
+                shape_metrics=config.shape_metrics,
+                progress=terminal.scoring,
+            )
+        else:
+            predictor = Ensemble(members)
+            evaluation = score_several(config, predictor, data.name, folder, terminal)
+        terminal.close_bar()
+        dtype = str(first.predictor.dtype).removeprefix("torch.")
+        write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
+        write_json(folder / "environment.json", describe(first.predictor.device, dtype))
+        write_scores(folder, evaluation, predictor, first.samples, config.overlays, data)
+        say_scores(evaluation, terminal.say)
+        duration_s = round(time.monotonic() - started, 1)
+        write_status(folder, "done", scored_split=split, duration_s=duration_s)
+        terminal.say(f"evaluation folder: {folder}")
+        make_report(folder, terminal)
+    return evaluation
+
+
+def _plain(config: EvalConfig) -> dict[str, object]:
+    plain = to_plain(config)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def check_same_photographs(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -> None:
+    """Raise ConfigError when `as trained` means one data set for one network, one for another."""
+    places = [(own.name, own.root, own.train, own.test) for own in data]
+    others = [i for i, place in enumerate(places) if place != places[0]]
+    if others:
+        named = list_names(f"{saved[i].path}: {data[i].name} {data[i].root}" for i in others)
+        raise ConfigError(
+            f"data: {saved[0].path} was trained on {data[0].name} {data[0].root}, but {named}; "
+            "say which photographs to score with data=... data.root=..."
+        )
+
+
+def load_members(
+    config: EvalConfig,
+    saved: Sequence[Checkpoint],
+    prepared: Sequence[DataConfig],
+    terminal: Terminal,
+) -> tuple[list[Member], Sequence[str]]:
+    """Networks with their samples, and warnings about these; files are read once per resolution.
+
+    Which images are scored follows from the first checkpoint's data config.
+
+    Raises:
+        DataError: the split has no images, or other structures than the networks.
+    """
+    device = choose_device(config.device)
+    split = config.split.value
+    wanted = SPLITS if split == "all" else (split,)
+    datasets: dict[int | None, Dataset] = {}
+    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+    members = []
+    names = member_names([own.path for own in saved])
+    for name, own, data in zip(names, saved, prepared, strict=True):
+        predictor = predictor_of(own, device, config.precision, config.tta)
+        size = data.fov_diameter_px
+        if size not in datasets:
+            same_files = replace(prepared[0], fov_diameter_px=size)
+            datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.drawing)
+            terminal.close_bar()
+        structures = own.config.data.structures
+        members.append(
+            Member(
+                name=name,
+                saved=own,
+                predictor=predictor,
+                samples=samples_to_score(datasets[size], prepared[0].name, split, structures),
+                threshold=given or own.threshold,
+            )
+        )
+    return members, datasets[prepared[0].fov_diameter_px].warnings
+
+
+def score_several(
+    config: EvalConfig, ensemble: Ensemble, data_name: str, folder: Path, terminal: Terminal
+) -> Evaluation:
+    """The scores of an ensemble; those of its members go into members/ and members.csv."""
+    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+    evaluation, alone = score_members(
+        ensemble,
+        data_name,
+        config.split.value,
+        given,
+        shape_metrics=config.shape_metrics,
+        progress=terminal.scoring,
+    )
+    terminal.close_bar()
+    for name, own in alone.items():
+        place = folder / "members" / name
+        place.mkdir(parents=True, exist_ok=True)
+        write_numbers(place, own)
+    write_csv(folder / "members.csv", member_rows(evaluation))
+    for line in member_table(evaluation).splitlines():
+        terminal.say(line)
+    return evaluation
+
+
+def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
+    """Warnings when photographs to score are among those that a network's training used."""
+    warnings = []
+    samples = members[0].samples
+    for member in members:
+        whose = f"{member.name}: " if len(members) > 1 else ""
+        chose = set(member.saved.manifest.get("val", {}).values())
+        for used, hashes, did in (
+            ("train", member.saved.learned_from, "were trained on"),
+            ("val", chose, "chose the checkpoint and the threshold"),
+        ):
+            seen = [sample.id for sample in samples if sample.file_hash in hashes]
+            if seen and not (used == split == "val"):
+                warnings.append(
+                    f"warning: {whose}{len(seen)} of these photographs {did}, so their score says "
+                    f"{'nothing' if used == 'train' else 'too much'} about new ones: "
+                    f"{', '.join(seen)}"
+                )
+    return warnings

@@ -1,0 +1,245 @@
+"""fundus-predict behind the door: photographs in, a mask for each of them and one table out."""
+
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fundus_cli import __version__
+from fundus_cli.commands.predict_images import Prediction, Row
+from fundus_cli.commands.predict_inputs import Job, find_jobs
+from fundus_cli.config import DataConfig, PredictConfig
+from fundus_cli.data.file_names import plain_name
+from fundus_cli.data.samples import UnusableFile, file_sha256
+from fundus_cli.errors import ConfigError, Problems, RunFolderError
+from fundus_cli.evaluation.scoring import trained_on
+from fundus_cli.inference.ensembles import shared_threshold
+from fundus_cli.inference.loading import ensemble_of
+from fundus_cli.inference.predictor import Predictor
+from fundus_cli.run import checkpoint
+from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
+from fundus_cli.run.context import Context
+from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
+from fundus_cli.run.folder import check_writable, held
+from fundus_cli.run.signals import StopRequest
+from fundus_cli.run.terminal import Terminal
+from fundus_cli.runtime.device import choose_device
+from fundus_cli.runtime.memory import keep_freed_memory
+from fundus_cli.runtime.pipeline import pipelined
+from fundus_cli.runtime.timeouts import Patience, in_order, in_time
+
+TABLE = "predictions.csv"
+SETTINGS = "predict.json"
+TABLE_EVERY_S = 2.0
+"""Killed later than this after a mask was written, its row is there; else it is made again."""
+
+
+def run(config: PredictConfig, context: Context) -> None:
+    """Write a mask for every image.
+
+    Raises:
+        FundusError: as `predict`.
+    """
+    check_writable(config.output)
+    keep_freed_memory()
+    predict(config, context.stop, context.terminal)
+
+
+def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> list[Row]:
+    """Write a mask for every photograph; returns the table's rows.
+
+    Raises:
+        FundusError: a checkpoint cannot be used; or, after all others are done, photographs that
+            cannot be used or files that stand in the way; or their drive does not answer within
+            timeout_s.
+    """
+    looking = f"input={config.input}: finding the photographs"
+    jobs = in_time(lambda: find_jobs(config.input, config.fov), _patience(config), looking)
+    members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
+    if all(trained_on(saved) == "demo" for saved in members):
+        terminal.say(
+            "note: trained on generated photographs alone; experiment=vessels_demo is made for use "
+            "on real ones, and your own annotated photographs are better still"
+        )
+    predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
+    threshold = shared_threshold(members)
+    if not isinstance(config.threshold, str):
+        threshold = Threshold(float(config.threshold), "given")
+    data = members[0].config.data
+    data = replace(
+        data,
+        max_megapixels=config.max_megapixels or data.max_megapixels,
+        fov_angle_deg=_angle_deg(config, members),
+    )
+    with held(config.output) as folder:
+        prediction = Prediction(config, data, predictor, threshold.value, folder)
+        in_time(lambda: _check_places(jobs, prediction), _patience(config), looking)
+        settings = _settings(config, data, members, predictor, threshold)
+        _check_settings(folder, settings, config)
+        return _predict_all(jobs, prediction, stop, terminal)
+
+
+def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | None:
+    """What the photographs' camera shows: as told, or as that of the training photographs.
+
+    Raises:
+        ConfigError: the members' cameras show different angles, so that none can be assumed; or an
+            angle was told to networks that work at native size, where it changes nothing.
+    """
+    first, told = members[0].config.data, config.fov_angle_deg
+    if first.fov_diameter_px is None:
+        if told is not None:
+            raise ConfigError(
+                f"fov_angle_deg={told:g}: {members[0].path} works at the photographs' own size, "
+                "whatever their camera shows; leave it out"
+            )
+        return first.fov_angle_deg
+    angles = sorted({saved.config.data.angle_deg for saved in members})
+    if told is None and len(angles) > 1:
+        told_apart = " and ".join(f"{angle:g}" for angle in angles)
+        raise ConfigError(
+            f"fov_angle_deg: the checkpoints were trained on cameras of {told_apart} "
+            f"degrees; say what these photographs show, as in fov_angle_deg={angles[-1]:g}"
+        )
+    return told or first.fov_angle_deg
+
+
+def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
+    """Refuse to write over a photograph, or two files under one name."""
+    inputs = {job.path.resolve() for job in jobs if job.path.is_file()}
+    taken: set[Path] = set()
+    for job in jobs:
+        for path in prediction.files(job).paths():
+            if path.resolve() in inputs:
+                raise ConfigError(
+                    f"output={prediction.config.output}: {plain_name(str(path))} is one of the "
+                    "photographs; choose another folder"
+                )
+            if path in taken:
+                raise ConfigError(
+                    f"input={prediction.config.input}: two files would be named "
+                    f"{plain_name(str(path))}; predict those folders one by one"
+                )
+            taken.add(path)
+    for parent in {path.parent for path in taken if path.parent.is_dir()}:
+        remove_stale_temporaries(parent)
+
+
+def _settings(
+    config: PredictConfig,
+    data: DataConfig,
+    members: Sequence[Checkpoint],
+    predictor: Predictor,
+    threshold: Threshold,
+) -> dict[str, Any]:
+    """All that the masks depend on beside the photographs."""
+    return {
+        "fundus_cli": __version__,
+        "checkpoints": {plain_name(str(saved.path)): file_sha256(saved.path) for saved in members},
+        "structures": list(data.structures),
+        "threshold": threshold.value,
+        "threshold_origin": threshold.origin,
+        "tta": predictor.tta,
+        "precision": str(predictor.dtype).removeprefix("torch."),
+        "fov": config.fov,
+        "fov_angle_deg": data.angle_deg,
+    }
+
+
+def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfig) -> None:
+    """Masks of different checkpoints or thresholds are never mixed in one folder."""
+    before = read_json(folder / SETTINGS)
+    decisive = {key: settings[key] for key in ("threshold", "tta", "fov", "fov_angle_deg")}
+    decisive["checkpoints"] = sorted(settings["checkpoints"].values())
+    if before and not config.overwrite:
+        earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}
+        changed = [key for key, value in decisive.items() if earlier.get(key) != value]
+        if changed:
+            raise RunFolderError(
+                f"output={config.output}: holds masks of another {', '.join(changed)}; choose "
+                "another folder, or overwrite=true makes all anew"
+            )
+    write_json(folder / SETTINGS, settings)
+
+
+def _predict_all(
+    jobs: Sequence[Job], prediction: Prediction, stop: StopRequest, terminal: Terminal
+) -> list[Row]:
+    table = prediction.folder / TABLE
+    rows = _rows_before(table)
+    patience = _patience(prediction.config)
+    are_done = in_order(lambda job: _is_done(job, prediction, rows), jobs, patience, _reading)
+    wanted = [job for job, is_done in zip(jobs, are_done, strict=True) if not is_done]
+    problems = Problems()
+    started = written = time.monotonic()
+    num_masks = 0
+    stop.defer()
+    try:
+        stages = (prediction.read, prediction.compute, prediction.write)
+        for job, result in pipelined(wanted, *stages, patience, _reading):
+            terminal.predicting(len(wanted))
+            if isinstance(result, UnusableFile):
+                found = f" [{result.found}]" if result.found else ""
+                # The limit is a key of its own here, without a group.
+                kind = result.kind.replace("data.max_megapixels", "max_megapixels")
+                problems.add(kind, job.name + found)
+            else:
+                rows[job.name] = result
+                num_masks += 1
+                if result["warnings"]:
+                    terminal.say(f"warning: {job.name}: {result['warnings']}")
+            if time.monotonic() - written > TABLE_EVERY_S:
+                write_csv(table, _in_order(rows, jobs))
+                written = time.monotonic()
+            stop.raise_if_asked(
+                f"{num_masks} of {len(wanted)} photographs done; the same command does the rest"
+            )
+    finally:
+        terminal.close_bar()
+        write_csv(table, _in_order(rows, jobs))
+    seconds = time.monotonic() - started
+    kept = f"; {len(jobs) - len(wanted)} were there already" if len(wanted) < len(jobs) else ""
+    done = f"{num_masks} photograph{'s' * (num_masks != 1)} predicted"
+    rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
+    terminal.say(f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}")
+    # Masks often lie beside the photographs, and then there are many of them.
+    hint = " (a pattern such as photos/*.jpg leaves files out)" if len(jobs) > 1 else ""
+    problems.raise_if_any(f"input={prediction.config.input}: {done}, the others were not{hint}:")
+    return _in_order(rows, jobs)
+
+
+def _patience(config: PredictConfig) -> Patience:
+    return Patience(limit_s=config.timeout_s, key="timeout_s")
+
+
+def _reading(job: Job) -> str:
+    return f"reading {plain_name(str(job.path))}"
+
+
+def _rows_before(table: Path) -> dict[str, Row]:
+    """The rows of an earlier call by photograph; a table that cannot be read counts as none."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {row["photograph"]: dict(row) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return {}
+
+
+def _is_done(job: Job, prediction: Prediction, rows: dict[str, Row]) -> bool:
+    row = rows.get(job.name)
+    if prediction.config.overwrite or row is None or not job.path.is_file():
+        return False
+    if not all(path.is_file() for path in prediction.files(job).paths()):
+        return False
+    try:
+        return bool(row.get("sha256") == file_sha256(job.path))
+    except OSError:
+        return False
+
+
+def _in_order(rows: dict[str, Row], jobs: Sequence[Job]) -> list[Row]:
+    """The rows of this call's photographs first, in their order; then those of earlier calls."""
+    names = list(dict.fromkeys([*(job.name for job in jobs), *rows]))
+    return [rows[name] for name in names if name in rows]

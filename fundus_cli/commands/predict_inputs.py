@@ -1,0 +1,127 @@
+"""Which photographs to predict, and which files each of them becomes."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fundus_cli.data.decoding import is_readable_name
+from fundus_cli.data.file_names import photograph_stem, plain_name
+from fundus_cli.data.templates import JUNK, FileIndex
+from fundus_cli.errors import DataError, list_names
+
+PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One photograph to predict.
+
+    Attributes:
+        path: the photograph.
+        name: its path below the folder that was asked for, as a table shows it.
+        target: path of its mask below the output folder (and below a structure's folder).
+        fov: its field-of-view mask; None: found in the photograph.
+    """
+
+    path: Path
+    name: str
+    target: Path
+    fov: Path | None
+
+
+def find_jobs(source: str, fov: str | None) -> list[Job]:
+    """The photographs that `source` names, in order of their names.
+
+    Args:
+        source: a file, a folder (the photographs right in it) or a pattern.
+        fov: a folder of field-of-view masks or a template with {id}.
+
+    Raises:
+        DataError: there is no photograph.
+    """
+    base, paths = _found(source)
+    if not paths:
+        raise DataError(f"input={source}: no photograph there")
+    relative = [path.relative_to(base) for path in paths]
+    masks = _fov_masks(fov)
+    return [
+        Job(
+            path=path,
+            name=plain_name(below.as_posix()),
+            target=target,
+            fov=_own(masks, photograph_stem(path.name), fov),
+        )
+        for path, below, target in zip(paths, relative, target_names(relative), strict=True)
+    ]
+
+
+def _found(source: str) -> tuple[Path, list[Path]]:
+    """The folder from which names count, and the photographs in it."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path, _kept(path.iterdir())
+    # A name with brackets may be a pattern, but what is there is meant first; broken links too.
+    if path.exists() or path.is_symlink():
+        return path.parent, [path]
+    parts = path.parts
+    first_open = next((i for i, part in enumerate(parts) if PATTERN.search(part)), None)
+    if first_open is None:
+        raise DataError(f"input={source}: does not exist")
+    base = Path(*parts[:first_open])
+    if not base.is_dir():
+        raise DataError(f"input={source}: {base} is no folder")
+    return base, _kept(base.glob("/".join(parts[first_open:])))
+
+
+def _kept(paths: Iterable[Path]) -> list[Path]:
+    return sorted(p for p in paths if is_readable_name(p.name) and not JUNK.fullmatch(p.name))
+
+
+def target_names(photographs: Sequence[Path]) -> list[Path]:
+    """A mask's path for each photograph: its own name with the ending .png.
+
+    Where photographs differ in the ending alone (or in case or Unicode form, which some file
+    systems do not tell apart) all of them keep their ending before .png, and if that is not
+    enough, are numbered.
+    """
+    targets = [path.with_name(photograph_stem(path.name) + ".png") for path in photographs]
+    groups = defaultdict(list)
+    for index, target in enumerate(targets):
+        groups[_folded(target)].append(index)
+    for indices in groups.values():
+        for index in indices if len(indices) > 1 else ():
+            targets[index] = photographs[index].with_name(photographs[index].name + ".png")
+    taken: set[str] = set()
+    for index, target in enumerate(targets):
+        number = 1
+        while _folded(targets[index]) in taken:
+            number += 1
+            targets[index] = target.with_name(f"{target.stem}_{number}.png")
+        taken.add(_folded(targets[index]))
+    return targets
+
+
+def _folded(path: Path) -> str:
+    return plain_name(path.as_posix()).casefold()
+
+
+def _fov_masks(fov: str | None) -> dict[str, list[Path]]:
+    if fov is None:
+        return {}
+    folder, _, name = fov.replace("\\", "/").rpartition("/")
+    if "{id}" not in name:
+        folder, name = fov, "{id}.*"
+    root = Path(folder or ".").expanduser()
+    if not root.is_dir():
+        raise DataError(f"fov={fov}: {root} is no folder")
+    return FileIndex(root).find(name)
+
+
+def _own(masks: dict[str, list[Path]], identifier: str, fov: str | None) -> Path | None:
+    found = masks.get(plain_name(identifier), [])
+    if len(found) > 1:
+        names = list_names(path.name for path in found)
+        raise DataError(f"fov={fov}: more than one mask for {identifier}: {names}; keep one")
+    return found[0] if found else None

@@ -1,0 +1,48 @@
+"""Keys of fundus-eval."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fundus_cli.config.base import Device, Precision, checkpoint_names, require, require_threshold
+from fundus_cli.config.data_config import DataConfig
+
+
+class EvalSplit(Enum):
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+@dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """Everything that fundus-eval can be told."""
+
+    checkpoint: Any
+    """A checkpoint file or run folder, or a list of them."""
+    data: DataConfig
+    """As in the checkpoint, unless data=... or data.<key>=... says otherwise."""
+    split: EvalSplit
+    device: Device
+    precision: Precision | None
+    """null: as in training."""
+    threshold: int | float | str
+    """`checkpoint`: the one that training chose."""
+    tta: bool | None
+    """Average the four mirrored versions of each photograph; null: as in training."""
+    shape_metrics: bool
+    """Centrelines, distances of outlines and widths; about three seconds per large photograph."""
+    overlays: int
+    output: str
+
+    def __post_init__(self) -> None:
+        require_threshold(self.threshold, ("checkpoint",))
+        require(self.overlays >= 0, "overlays", self.overlays, "0 or more")
+        require(bool(self.output.strip()), "output", self.output, "a folder's name")
+        checkpoint_names(self.checkpoint)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The names given, one or several."""
+        return checkpoint_names(self.checkpoint)

@@ -1,0 +1,133 @@
+"""The words of a command line: Hydra's grammar, checked against the keys and choices there are.
+
+Everything a user can mistype is found here, before a file is read or made.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from fundus_cli.config.keys import check_key
+from fundus_cli.errors import ConfigError
+
+CONFIG_MODULE = "fundus_cli.configs"
+GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment")
+HYDRA_KEYS = re.compile(
+    r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|sweeper\.(?!custom_search_space).+"
+    r"|launcher\..+)|hydra/(sweeper|launcher)"
+)
+"""The keys of Hydra itself that may be set; others can name code, which a key should not do."""
+
+
+def choices(group: str, config_dir: Path | None = None) -> list[str]:
+    """Names that can follow `group=`, ours and those of the user's own folder."""
+    folders: list[Any] = [resources.files(CONFIG_MODULE) / group]
+    if config_dir is not None:
+        folders.append(config_dir / group)
+    names = {
+        Path(entry.name).stem
+        for folder in folders
+        if folder.is_dir()
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml") and not entry.name.startswith("_")
+    }
+    return sorted(names)
+
+
+def parse_overrides(arguments: Sequence[str]) -> list[Override]:
+    """Hydra's grammar, with each refusal naming the argument and its quoted form."""
+    parser = OverridesParser.create()
+    parsed = []
+    for argument in arguments:
+        try:
+            parsed.append(parser.parse_override(argument))
+        except HydraException:
+            raise ConfigError(_how_to_write(argument)) from None
+    return parsed
+
+
+def quoted(key: str, value: str) -> str:
+    """`key="value"` as Hydra's grammar reads it back, whatever characters the value has."""
+    escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f'{key}="{escaped}{chr(92) * trailing}"'
+
+
+def _how_to_write(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals:
+        return f"{argument}: expected key=value, as in epochs=20"
+    shell_safe = quoted(key, value).replace("'", "'\\''")
+    return f"{argument}: the value has characters that need quotes; write '{shell_safe}'"
+
+
+def check_overrides(
+    overrides: Sequence[Override], schema: type, config_dir: Path | None, multirun: bool
+) -> None:
+    """Raise ConfigError for the first override that names no key, no choice, or no single value."""
+    seen: set[str] = set()
+    for override in overrides:
+        key = override.key_or_group
+        if key in seen:
+            raise ConfigError(f"{key}: given twice; keep one of the two")
+        seen.add(key)
+        line = override.input_line or key
+        if "_target_" in line:
+            raise ConfigError(f"{line}: _target_ names code; configs choose values only")
+        if key.startswith("hydra"):
+            if not HYDRA_KEYS.fullmatch(key):
+                raise ConfigError(
+                    f"{key}: not open here; of Hydra's own keys hydra.run.dir, hydra.sweep.dir, "
+                    "hydra.sweep.subdir, hydra/sweeper, hydra/launcher and below can be set"
+                )
+            continue
+        if override.is_sweep_override() and not multirun:
+            raise ConfigError(f"{line}: several values; add -m to run them all, or quote the value")
+        if key in GROUPS and not override.is_delete():
+            _check_choice(override, key, config_dir)
+        else:
+            check_key(key, schema)
+
+
+def _check_choice(override: Override, group: str, config_dir: Path | None) -> None:
+    allowed = choices(group, config_dir)
+    if override.is_sweep_override():
+        if not override.is_choice_sweep():
+            return
+        values = list(override.sweep_string_iterator())
+    else:
+        values = [str(override.value())]
+    for value in values:
+        if value not in allowed and not (group == "experiment" and value in ("null", "None")):
+            raise ConfigError(
+                f"{group}={value}: {_nearest(value, allowed)}choose from {', '.join(allowed)}"
+            )
+
+
+def _nearest(found: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(found, allowed, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def expand_sweep(overrides: Sequence[Override]) -> list[list[str]]:
+    """The override list of every job of a grid sweep, in Hydra's order."""
+    batches = BasicSweeper.split_arguments(list(overrides), None)
+    return [list(job) for batch in batches for job in batch]
+
+
+def choices_of(overrides: Sequence[Override]) -> list[Override]:
+    """Without the sweeps that only their sweeper can expand: single values, choices of a group."""
+    return [
+        override
+        for override in overrides
+        if not override.is_sweep_override()
+        or (override.is_choice_sweep() and override.key_or_group in GROUPS)
+    ]

@@ -1,0 +1,81 @@
+"""The files that scores become: metrics, curves, and pictures of the worst and best images."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol as Interface
+
+import numpy as np
+
+from fundus_cli.config import DataConfig
+from fundus_cli.data.reading import read_again
+from fundus_cli.data.samples import Sample
+from fundus_cli.evaluation.evaluator import Evaluation
+from fundus_cli.evaluation.score_table import table
+from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
+from fundus_cli.report.pictures import PictureFolder, choose_cases
+from fundus_cli.run.files import write_csv, write_json
+
+
+def write_numbers(folder: Path, evaluation: Evaluation) -> None:
+    """metrics.json, metrics.csv and curves.json.
+
+    Raises:
+        MachineError: the folder cannot be written.
+    """
+    write_json(folder / "metrics.json", evaluation.to_plain())
+    write_csv(folder / "metrics.csv", [*evaluation.rows, *evaluation.observer2_rows])
+    write_json(folder / "curves.json", evaluation.curves)
+
+
+class Predicts(Interface):
+    """A network or an ensemble of them."""
+
+    def probability(self, sample: Sample) -> np.ndarray:
+        """(S, h, w) float32 at native size."""
+        ...
+
+
+def write_scores(
+    folder: Path,
+    evaluation: Evaluation,
+    predictor: Predicts,
+    samples: Sequence[Sample],
+    num_overlays: int,
+    data: DataConfig,
+) -> None:
+    """metrics.json, metrics.csv, curves.json, and the worst, median and best photographs.
+
+    Raises:
+        DataError: a photograph to draw on is no longer there; the numbers are written by then.
+        MachineError: the folder cannot be written, or a photograph's drive does not answer.
+    """
+    write_numbers(folder, evaluation)
+    by_id = {sample.id: sample for sample in samples}
+    pictures = PictureFolder(folder)
+    for kind, row in choose_cases(evaluation.rows, num_overlays):
+        sample = by_id[row["id"]]
+        channel = list(data.structures).index(row["structure"])
+        probability = predictor.probability(sample)[channel]
+        layers = (
+            read_again(sample.files.image, data),
+            probability >= np.float32(evaluation.protocol.threshold),
+            sample.native_targets.unpack()[channel],
+            sample.native_fov.unpack()[0],
+        )
+        pictures.add(kind, row, *layers)
+        if kind != "worst":
+            continue
+        (folder / "overlays").mkdir(exist_ok=True)
+        caption = (
+            f"{sample.id}  {row['structure']}  dice {row['dice']:.4f}  "
+            f"sensitivity {row['sensitivity']:.4f}  precision {row['precision']:.4f}"
+        )
+        name = f"{file_stem(sample.id)}_{row['structure']}.png"
+        save_overlay(folder / "overlays" / name, draw_overlay(*layers), caption)
+    pictures.close()
+
+
+def say_scores(evaluation: Evaluation, say: Callable[[str], object]) -> None:
+    """The table of an evaluation, line by line."""
+    for line in table(evaluation).splitlines():
+        say(line)

@@ -1,0 +1,1 @@
+"""How the process uses the machine: device, precision, memory, threads, random numbers."""

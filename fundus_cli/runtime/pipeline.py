@@ -1,0 +1,54 @@
+"""Reading and writing beside computing: three stages, a few items in flight, results in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from fundus_cli.runtime.timeouts import Crew, Patience
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+Computed = TypeVar("Computed")
+Result = TypeVar("Result")
+
+NUM_THREADS = 2
+"""For reading, and again for writing; both mostly wait for the disk or for a library in C."""
+AHEAD = 2
+"""Items read ahead, and items waiting to be written; more would only cost memory."""
+
+
+def pipelined(
+    items: Iterable[Item],
+    read: Callable[[Item], Loaded],
+    compute: Callable[[Item, Loaded], Computed],
+    write: Callable[[Item, Loaded, Computed], Result],
+    patience: Patience,
+    what: Callable[[Item], str],
+) -> Iterator[Result]:
+    """write(item, loaded, computed) of every item, in order.
+
+    `compute` runs in the caller's thread, `read` and `write` beside it. What one of them raises
+    arrives here; items that are not yet begun are dropped then, those being written are finished.
+
+    Raises:
+        MachineError: reading an item takes too long; what(item) says what it is.
+    """
+    waiting = iter(items)
+    reading: deque[tuple[Item, Future[Loaded]]] = deque()
+    writing: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(NUM_THREADS) as writers, Crew(NUM_THREADS, patience) as readers:
+        while True:
+            for item in islice(waiting, 1 + AHEAD - len(reading)):
+                reading.append((item, readers.give(partial(read, item))))
+            if not reading:
+                break
+            item, future = reading.popleft()
+            loaded = readers.result(future, what(item))
+            writing.append(writers.submit(write, item, loaded, compute(item, loaded)))
+            if len(writing) > AHEAD:
+                yield writing.popleft().result()
+        while writing:
+            yield writing.popleft().result()

@@ -1,0 +1,72 @@
+"""The procedural fundus photographs of data=demo, written as ordinary files."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fundus_cli.config import DemoConfig
+from fundus_cli.errors import MachineError
+from fundus_cli.synthetic.render import DemoPhotograph, draw_photograph
+
+JPEG_QUALITY = 90
+DRAWING = 1
+"""Raised whenever the same seed draws other photographs, so that no old ones are taken for new."""
+
+
+def write_demo(
+    folder: Path, config: DemoConfig, progress: Callable[[int], None] = lambda total: None
+) -> None:
+    """Draw the photographs of both splits into `folder`, whole or not at all.
+
+    Per split: `<split>_images/demo_000.jpg`, and black and white PNGs of the same name in
+    `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test go on
+    where those of train end; a photograph does not depend on how many there are. A folder that
+    exists is left as it is, and so is one that another process finishes first. `progress` is called
+    once per photograph with the number of photographs in all.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        total = config.train + config.test
+        for number in range(total):
+            test = number >= config.train
+            index = number - config.train if test else number
+            drawn = draw_photograph(config.seed, index, config.size_px, test=test)
+            _write(temporary, "test" if test else "train", number, drawn)
+            progress(total)
+        temporary.rename(folder)
+    except OSError as error:
+        if not folder.exists():
+            raise MachineError(
+                f"{folder}: cannot be written ({error.strerror or error}); "
+                "make room or choose another folder with data.root=..."
+            ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(folder: Path, split: str, number: int, drawn: DemoPhotograph) -> None:
+    masks = {
+        "masks": drawn.vessel,
+        "fov": drawn.fov,
+        "arteries": drawn.artery,
+        "veins": drawn.vein,
+        "discs": drawn.disc,
+    }
+    for kind in ("images", *masks):
+        (folder / f"{split}_{kind}").mkdir(parents=True, exist_ok=True)
+    name = f"demo_{number:03d}"
+    image = Image.fromarray(drawn.image)
+    image.save(folder / f"{split}_images" / f"{name}.jpg", quality=JPEG_QUALITY)
+    for kind, mask in masks.items():
+        grey = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+        grey.save(folder / f"{split}_{kind}" / f"{name}.png")

@@ -1,0 +1,130 @@
+"""Notices a network whose predictions have become one colour, and says what may be the cause."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fundus_cli.config import LossName, TrainConfig
+from fundus_cli.training.losses import Loss
+
+NUM_BINS = 1000
+"""Steps of probability in which pixels are counted."""
+ALMOST_NONE = 1e-4
+"""A share of the pixels below this, or this close to all of them, is none or all."""
+RARE_SHARE = 0.02
+HIGH_LR = 1e-2
+EPOCHS_BEFORE_A_WORD = 3
+EPOCHS_BETWEEN_WORDS = 10
+
+
+class PredictionWatch:
+    """Counts predicted and annotated pixels of an epoch; no number of the run depends on it.
+
+    Attributes:
+        structures: names of the S channels.
+        train_share: (S,) share of the field of view that each structure covers in train.
+    """
+
+    def __init__(self, config: TrainConfig, train_share: Sequence[float]) -> None:
+        self.config = config
+        self.structures = config.data.structures
+        self.train_share = train_share
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Forget what was seen."""
+        self.counts = torch.zeros(len(self.structures), NUM_BINS)
+        self.annotated = torch.zeros(len(self.structures), dtype=torch.float64)
+
+    def watched(self, loss: Loss) -> Loss:
+        """The same loss, with a look at every prediction that passes through it."""
+
+        def look_and_return(logits: Tensor, target: Tensor, fov_mask: Tensor) -> Tensor:
+            self.look(logits, target, fov_mask)
+            return loss(logits, target, fov_mask)
+
+        return look_and_return
+
+    @torch.no_grad()
+    def look(self, logits: Tensor, target: Tensor, fov_mask: Tensor) -> None:
+        """Count the pixels inside the field of view.
+
+        Args:
+            logits: (N, S, H, W).
+            target: (N, S, H, W), 0 to 1.
+            fov_mask: (N, 1, H, W) bool.
+        """
+        inside = fov_mask[:, 0]
+        for channel in range(len(self.structures)):
+            probability = torch.sigmoid(logits[:, channel].float())[inside]
+            self.counts[channel] += torch.histc(probability, NUM_BINS, 0.0, 1.0).cpu()
+            self.annotated[channel] += target[:, channel][inside].sum(dtype=torch.float64).cpu()
+
+    def end_epoch(self, threshold: float, epochs_before: int, lr: float) -> tuple[int, list[str]]:
+        """What the epoch showed.
+
+        Args:
+            threshold: probability from which a pixel counts.
+            epochs_before: for how many epochs in a row predictions were of one colour before.
+            lr: the last step's learning rate.
+
+        Returns:
+            For how many epochs in a row they are now, and a warning per structure when it is time
+            for one.
+        """
+        colours = [self._colour(channel, threshold) for channel in range(len(self.structures))]
+        if not any(colours):
+            return 0, []
+        epochs = epochs_before + 1
+        since = epochs - EPOCHS_BEFORE_A_WORD
+        if since < 0 or since % EPOCHS_BETWEEN_WORDS:
+            return epochs, []
+        return epochs, [
+            self._text(channel, colour, epochs, threshold, lr)
+            for channel, colour in enumerate(colours)
+            if colour
+        ]
+
+    def _colour(self, channel: int, threshold: float) -> str:
+        """black or white; empty while predictions are neither, or where the masks are too."""
+        total = float(self.counts[channel].sum())
+        if total == 0:
+            return ""
+        annotated = float(self.annotated[channel]) / total
+        if not ALMOST_NONE < annotated < 1 - ALMOST_NONE:
+            return ""
+        first = math.floor(threshold * NUM_BINS)
+        predicted = float(self.counts[channel, first:].sum()) / total
+        return "black" * (predicted < ALMOST_NONE) or "white" * (predicted > 1 - ALMOST_NONE)
+
+    def _text(self, channel: int, colour: str, epochs: int, threshold: float, lr: float) -> str:
+        occupied = torch.nonzero(self.counts[channel]).flatten()
+        low, high = float(occupied[0]) / NUM_BINS, float(occupied[-1] + 1) / NUM_BINS
+        total = float(self.counts[channel].sum())
+        return (
+            f"warning: {self.structures[channel]}: predictions have been all {colour} for {epochs} "
+            f"epochs (probabilities {low:.3f} to {high:.3f}, threshold {threshold:.3f}; the masks "
+            f"cover {float(self.annotated[channel]) / total:.1%}); {self._advice(channel, lr)}"
+        )
+
+    def _advice(self, channel: int, lr: float) -> str:
+        share = self.train_share[channel]
+        if not ALMOST_NONE < share < 1 - ALMOST_NONE:
+            return (
+                f"the masks of train cover {share:.2%}: look at how they are read "
+                "(data.mask_foreground, data.mask_channel, data.train.targets)"
+            )
+        advice = []
+        if lr >= HIGH_LR:
+            advice.append(f"optimizer.lr={lr / 10:.1g} (a tenth; the present one is high)")
+        if share < RARE_SHARE:
+            advice.append("patches that show more of it (data.patch_px)")
+        if self.config.loss.name is LossName.bce:
+            advice.append("loss=bce_dice (weighs a rare structure like the rest)")
+        if self.config.threshold != "auto":
+            advice.append("threshold=auto")
+        if lr < HIGH_LR:
+            advice.append("more epochs, or a higher optimizer.lr if the loss hardly falls")
+        return "try " + "; ".join(advice)
