@@ -5,7 +5,7 @@
 `--data` is the folder that holds CHASE_DB1/ and HRF/. Each seed is one run of fundus-train below
 outputs/accuracy/<row>/ that resumes where it was stopped; rows that test on another set score the
 same runs with fundus-eval. Scores are pooled over the pixels inside the field of view of the test
-photographs at native size. Prints mean and sample deviation over seeds, minutes of training, the
+images at native size. Prints mean and sample deviation over seeds, minutes of training, the
 target and the published figure, and writes the same as JSON beside the runs.
 """
 

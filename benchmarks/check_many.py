@@ -1,10 +1,10 @@
 """fundus-check on many small files, beside the check that fundus-train makes.
 
-    python benchmarks/check_many.py [--photographs 10000] [--size 64]
+    python benchmarks/check_many.py [--images 10000] [--size 64]
 
-Writes the photographs and masks into a temporary folder, then checks them three times, each time in
+Writes the images and masks into a temporary folder, then checks them three times, each time in
 a process of its own: as fundus-train does, fundus-check without and with the contact sheet. Prints
-wall seconds, processor seconds (of worker processes, too), photographs per second, the peak memory
+wall seconds, processor seconds (of worker processes, too), images per second, the peak memory
 of the process and of its largest worker, and JSON.
 """
 
@@ -41,13 +41,13 @@ def drawn(number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return (noisy.clip(0, 255) * fov[..., None]).astype(np.uint8), vessel
 
 
-def write_set(root: Path, photographs: int, size: int) -> None:
+def write_set(root: Path, fundus_images: int, size: int) -> None:
     """Drawings that all differ, four fifths of them train."""
     for split in ("train", "test"):
         for kind in ("images", "masks"):
             (root / f"{split}_{kind}").mkdir(parents=True)
-    for number in range(photographs):
-        split = "train" if number < 0.8 * photographs else "test"
+    for number in range(fundus_images):
+        split = "train" if number < 0.8 * fundus_images else "test"
         image, vessel = drawn(number, size)
         Image.fromarray(image).save(root / f"{split}_images/{number}.png", compress_level=1)
         mask = Image.fromarray(vessel.astype(np.uint8) * np.uint8(255))
@@ -81,7 +81,7 @@ def processor_s() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photographs", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -91,15 +91,15 @@ def main() -> None:
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
-        write_set(root, arguments.photographs, arguments.size)
+        write_set(root, arguments.fundus_images, arguments.size)
         for way in WAYS:
             words = [sys.executable, __file__, "--measure", str(root), way]
             done = subprocess.run(words, check=True, capture_output=True, text=True)
             rows[way] = json.loads(done.stdout)
-            per_s = arguments.photographs / rows[way]["wall_s"]
+            per_s = arguments.fundus_images / rows[way]["wall_s"]
             figures = "  ".join(f"{key} {value:8.1f}" for key, value in rows[way].items())
-            print(f"{way:26} {figures}  photographs/s {per_s:7.0f}")
-    print(json.dumps({"photographs": arguments.photographs, "size": arguments.size, **rows}))
+            print(f"{way:26} {figures}  images/s {per_s:7.0f}")
+    print(json.dumps({"images": arguments.fundus_images, "size": arguments.size, **rows}))
 
 
 if __name__ == "__main__":

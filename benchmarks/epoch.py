@@ -57,19 +57,19 @@ def measure_epoch(trainer: Trainer, epoch: int) -> dict[str, dict[str, float]]:
     def steps_alone() -> None:
         for number in range(few):
             learner.step(ready, epoch, number)
-        learner.settle()
+        learner.flush()
 
     def in_between(_epoch: int, done: int, _num_steps: int) -> None:
         nonlocal turns
         if done % few:
             return
         # Part of the epoch: its steps may still be on their way on a GPU.
-        learner.settle()
+        learner.flush()
         for name, seconds in timed(steps_alone).items():
             alone[name] += seconds
         turns += 1
 
-    trainer.console = Console(trainer.console.say, in_between)
+    trainer.console = Console(trainer.console.print_line, in_between)
     both = timed(lambda: trainer._train_epoch(epoch))
     close = timed(lambda: trainer._close_epoch(epoch))
     save = timed(trainer.save)

@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python benchmarks/peers.py path/to/CHASE_DB1 [--images 64] [--size 256] [--batch 8]
 
-Each row is a process of its own that trains on random patches of the same 8 photographs, with as
+Each row is a process of its own that trains on random patches of the same 8 images, with as
 many threads, for the same number of images of the same size, in the way that the program's own
 documentation shows:
 
@@ -35,7 +35,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-NUM_PHOTOGRAPHS = 8
+NUM_IMAGES = 8
 MARK = "RESULT "
 NEEDS = {
     "ours": (),
@@ -57,9 +57,9 @@ class Steps:
 
 
 def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """The first photographs with the first observer's masks."""
-    photographs = sorted(folder.glob("*.jpg"))[:NUM_PHOTOGRAPHS]
-    return [(path, path.with_name(f"{path.stem}_1stHO.png")) for path in photographs]
+    """The first images with the first observer's masks."""
+    fundus_images = sorted(folder.glob("*.jpg"))[:NUM_IMAGES]
+    return [(path, path.with_name(f"{path.stem}_1stHO.png")) for path in fundus_images]
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -77,7 +77,7 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
 
     keep_freed_memory()
     given = (
-        *("data=chasedb1", f"data.root={options.photographs}", f"data.patch_px={options.size}"),
+        *("data=chasedb1", f"data.root={options.fundus_images}", f"data.patch_px={options.size}"),
         *(f"data.patches_per_epoch={options.images}", f"batch_size={options.batch}", *more),
     )
     config = compose_config("train", given)
@@ -90,10 +90,10 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
 
 
 class RandomPatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """The usual torch data set: each item decodes a photograph, cuts a patch and mirrors it."""
+    """The usual torch data set: each item decodes an image, cuts a patch and mirrors it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.files, self.options = pairs(options.photographs), options
+        self.files, self.options = pairs(options.fundus_images), options
 
     def __len__(self) -> int:
         return int(self.options.images)
@@ -150,14 +150,14 @@ def smp(options: argparse.Namespace, steps: Steps) -> int:
 
 
 def monai(options: argparse.Namespace, steps: Steps) -> int:
-    """As its tutorials do: dictionary transforms, photographs cached, DiceCE loss, Adam."""
+    """As its tutorials do: dictionary transforms, images cached, DiceCE loss, Adam."""
     from monai import transforms
     from monai.data import CacheDataset, DataLoader
     from monai.losses import DiceCELoss
     from monai.networks.nets import BasicUNet
 
     keys = ["image", "mask"]
-    given = pairs(options.photographs)
+    given = pairs(options.fundus_images)
     files = [{"image": str(image), "mask": str(mask)} for image, mask in given]
     # The deterministic transforms are cached, the random ones made anew for each patch.
     transform = transforms.Compose(
@@ -235,14 +235,14 @@ def _fit_depth(planned: dict[str, Any], size: int) -> None:
 def _write_for_nnunet(folder: Path, options: argparse.Namespace) -> None:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
-    for photograph, mask in pairs(options.photographs):
-        Image.open(photograph).save(folder / "imagesTr" / f"{photograph.stem}_0000.png")
+    for fundus_image, mask in pairs(options.fundus_images):
+        Image.open(fundus_image).save(folder / "imagesTr" / f"{fundus_image.stem}_0000.png")
         labels = (np.array(Image.open(mask)) > 0).astype(np.uint8)
-        Image.fromarray(labels).save(folder / "labelsTr" / f"{photograph.stem}.png")
+        Image.fromarray(labels).save(folder / "labelsTr" / f"{fundus_image.stem}.png")
     about = {
         "channel_names": {"0": "R", "1": "G", "2": "B"},
         "labels": {"background": 0, "vessel": 1},
-        "numTraining": NUM_PHOTOGRAPHS,
+        "numTraining": NUM_IMAGES,
         "file_ending": ".png",
     }
     (folder / "dataset.json").write_text(json.dumps(about))
@@ -267,7 +267,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, float | s
         sizes = (f"--{key}={getattr(options, key)}" for key in ("images", "size", "batch"))
         started = time.time()
         try:
-            command = [sys.executable, __file__, str(options.photographs), *sizes]
+            command = [sys.executable, __file__, str(options.fundus_images), *sizes]
             child = children.run([*command, f"--way={name}"])
         except CalledProcessError as error:
             last = error.output.strip().splitlines()[-1:]
@@ -290,7 +290,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, float | s
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photographs", type=Path, help="the folder of CHASE_DB1")
+    parser.add_argument("images", type=Path, help="the folder of CHASE_DB1")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)

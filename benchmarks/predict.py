@@ -1,13 +1,13 @@
 """Prediction of CHASE_DB1, ours beside a plain loop, interleaved in one run; memory on HRF.
 
-    python benchmarks/predict.py ../shared/data [--base-channels 16] [--repeats 3] [--photographs N]
+    python benchmarks/predict.py ../shared/data [--base-channels 16] [--repeats 3] [--images N]
 
 Ours: fundus-predict's own pipeline (working resolution of the default recipe, channels_last,
 reading and writing beside the network), the same weights with random values. Plain: decode, one
-forward in float32 at the photograph's own size, sigmoid, threshold, save, one after the other.
-`plain_scaled` is the same loop on photographs scaled as ours are, to tell what the resolution
+forward in float32 at the image's own size, sigmoid, threshold, save, one after the other.
+`plain_scaled` is the same loop on images scaled as ours are, to tell what the resolution
 alone gives. The same at HRF's own size (3504x2336), where ours works in tiles and the plain loop
-takes the photograph as a whole. Prints seconds, images per second and ratios, then the peak memory
+takes the image as a whole. Prints seconds, images per second and ratios, then the peak memory
 of a process that predicts HRF at working and at native resolution and the seconds until
 fundus-predict has started, and all of it as JSON.
 """
@@ -64,11 +64,11 @@ def write_checkpoint(path: Path, base_channels: int, working_px: int | None) -> 
     )
 
 
-def ours(weights: Path, photographs: Path, output: Path) -> float:
+def ours(weights: Path, fundus_images: Path, output: Path) -> float:
     """Seconds of fundus-predict, reading the checkpoint included."""
     lines = [
         quoted(key, str(value))
-        for key, value in (("checkpoint", weights), ("input", photographs), ("output", output))
+        for key, value in (("checkpoint", weights), ("input", fundus_images), ("output", output))
     ]
     config = compose_config("predict", tuple(lines))
     started = time.perf_counter()
@@ -77,14 +77,14 @@ def ours(weights: Path, photographs: Path, output: Path) -> float:
     return time.perf_counter() - started
 
 
-def plain(weights: Path, photographs: Path, output: Path, scale: float = 1.0) -> float:
+def plain(weights: Path, fundus_images: Path, output: Path, scale: float = 1.0) -> float:
     """Seconds of the loop that a tutorial shows."""
     started = time.perf_counter()
     saved = checkpoint.load(weights)
     model = build_model(saved.config).eval()
     model.load_state_dict(saved.weights)
     output.mkdir()
-    for path in sorted(photographs.iterdir()):
+    for path in sorted(fundus_images.iterdir()):
         with Image.open(path) as file:
             photo = file.convert("RGB")
         size = photo.size
@@ -103,10 +103,10 @@ def child(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
-def peak_mb(photographs: Path, base_channels: int, working_px: int | None) -> float:
+def peak_mb(fundus_images: Path, base_channels: int, working_px: int | None) -> float:
     """Peak memory of a process that predicts a folder."""
-    given = [f"--memory-of={photographs}", f"--base-channels={base_channels}"]
-    result = child([__file__, str(photographs), *given, f"--working-px={working_px or 0}"])
+    given = [f"--memory-of={fundus_images}", f"--base-channels={base_channels}"]
+    result = child([__file__, str(fundus_images), *given, f"--working-px={working_px or 0}"])
     return float(result.stdout)
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of CHASE_DB1/ and HRF/")
     parser.add_argument("--base-channels", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--photographs", type=int, default=28)
+    parser.add_argument("--images", type=int, default=28)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--working-px", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -140,16 +140,16 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     }
     for label, peak in peaks.items():
         print(f"{label:13} {peak:8.0f} MB peak")
-    photographs = chosen(options.data / "CHASE_DB1", folder / "chase", options.photographs)
+    fundus_images = chosen(options.data / "CHASE_DB1", folder / "chase", options.fundus_images)
     weights = folder / "net.pt"
     write_checkpoint(weights, options.base_channels, WORKING_PX)
     # The field of view of CHASE_DB1 is about 905 pixels wide.
     kinds = {
-        "ours": lambda out: ours(weights, photographs, out),
-        "plain": lambda out: plain(weights, photographs, out),
-        "plain_scaled": lambda out: plain(weights, photographs, out, WORKING_PX / 905),
+        "ours": lambda out: ours(weights, fundus_images, out),
+        "plain": lambda out: plain(weights, fundus_images, out),
+        "plain_scaled": lambda out: plain(weights, fundus_images, out, WORKING_PX / 905),
     }
-    num = len(list(photographs.iterdir()))
+    num = len(list(fundus_images.iterdir()))
     seconds = in_turns(kinds, folder, num, options.repeats)
     native = folder / "native.pt"
     write_checkpoint(native, options.base_channels, None)
@@ -164,7 +164,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     start_s = time.perf_counter() - started
     print(f"{'start-up':13} {start_s:8.2f} s")
     return {
-        "photographs": num,
+        "images": num,
         "base_channels": options.base_channels,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -198,7 +198,7 @@ def in_turns(
 
 
 def chosen(source: Path, target: Path, num: int) -> Path:
-    """A folder with links to the first photographs."""
+    """A folder with links to the first images."""
     target.mkdir()
     for path in sorted(p for p in source.iterdir() if p.suffix.lower() == ".jpg")[:num]:
         (target / path.name).symlink_to(path.resolve())

@@ -96,7 +96,7 @@ def ours(options: argparse.Namespace) -> Turn:
     def turn() -> float:
         for number in range(STEPS_PER_TURN[options.device]):
             learner.step(batch, 0, number)
-        return learner.settle()[-1][0]
+        return learner.flush()[-1][0]
 
     return turn
 

@@ -29,7 +29,7 @@ class ConfigError(FundusError):
 
 
 class DataError(FundusError):
-    """A photograph, a mask or a checkpoint is missing, damaged or not what it should be."""
+    """An image, a mask or a checkpoint is missing, damaged or not what it should be."""
 
     exit_code = 3
 

@@ -35,7 +35,7 @@ def random_checkpoint(
             model(torch.randn(2, 3, 64, 64, generator=noise))
         result = model.eval()(torch.randn(1, 3, 64, 64, generator=noise))
         for head in model.heads[-1:]:
-            # The drawn weights barely move the logits; a mask should depend on the photograph.
+            # The drawn weights barely move the logits; a mask should depend on the image.
             scale = 2 / result.std((0, 2, 3))
             head.weight.mul_(scale[:, None, None, None])
             head.bias.copy_((head.bias - result.mean((0, 2, 3))) * scale)

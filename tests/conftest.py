@@ -41,11 +41,11 @@ def real_data() -> Path:
     """The folder with CHASE_DB1 and HRF: ../shared/data or FUNDUS_DATA; skips without."""
     folder = Path(os.environ.get("FUNDUS_DATA", PROJECT.parent / "shared" / "data"))
     if not (folder / "CHASE_DB1").is_dir():
-        pytest.skip(f"no real photographs at {folder.name}; set FUNDUS_DATA")
+        pytest.skip(f"no real images at {folder.name}; set FUNDUS_DATA")
     return folder
 
 
-def tiny_photograph(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def tiny_image(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """A disc with two dark curves on black (size, size, 3) uint8, and the curves (size, size)."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -58,12 +58,12 @@ def tiny_photograph(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_tiny_set(root: Path, train: int = 6, test: int = 2, size: int = 64) -> Path:
-    """train_images/ train_masks/ test_images/ test_masks/ with small photographs."""
+    """train_images/ train_masks/ test_images/ test_masks/ with small images."""
     for split, numbers in (("train", range(train)), ("test", range(train, train + test))):
         for folder in ("images", "masks"):
             (root / f"{split}_{folder}").mkdir(parents=True, exist_ok=True)
         for number in numbers:
-            image, vessel = tiny_photograph(number, size)
+            image, vessel = tiny_image(number, size)
             Image.fromarray(image).save(root / f"{split}_images" / f"p{number}.png")
             mask = Image.fromarray(vessel.astype(np.uint8) * 255)
             mask.save(root / f"{split}_masks" / f"p{number}.png")
@@ -72,7 +72,7 @@ def write_tiny_set(root: Path, train: int = 6, test: int = 2, size: int = 64) ->
 
 @pytest.fixture
 def tiny_set(tmp_path: Path) -> Path:
-    """A data set of its own for one test: 6 train and 2 test photographs of 64 pixels."""
+    """A data set of its own for one test: 6 train and 2 test images of 64 pixels."""
     return write_tiny_set(tmp_path / "data")
 
 

@@ -1,4 +1,4 @@
-"""Whether a mask lies on what it marks: correlated with the photograph's dark lines.
+"""Whether a mask lies on what it marks: correlated with the image's dark lines.
 
 Vessels are darker than the retina around them. The mask, less its own local mean, is correlated
 with how much darker each pixel is than its surroundings, for all small shifts at once (through the
@@ -21,7 +21,7 @@ FINE_SIDE_PX = 1024
 MIN_PEAK = 0.25
 """Correlation from which a mask is taken to lie on what it marks."""
 MAX_UNRELATED = 0.15
-"""Correlation at no shift up to which mask and photograph have nothing in common."""
+"""Correlation at no shift up to which mask and image have nothing in common."""
 MIN_SHIFT = 0.6
 """Pixels of the reduced copy from which a mask is called shifted."""
 MIN_GAIN = 0.02
@@ -29,22 +29,22 @@ MIN_GAIN = 0.02
 REACH_SHARE = 1 / 6
 """Shifts up to this share of the longer side are tried."""
 MIN_SIDE_PX = 32
-"""Smaller photographs show no vessels to compare with."""
+"""Smaller images show no vessels to compare with."""
 
 
 class Orientation(Enum):
     same = "as it is"
     mirrored = "mirrored left to right"
     flipped = "mirrored top to bottom"
-    turned_180 = "turned by 180 degrees"
-    turned_90 = "turned by 90 degrees clockwise"
-    turned_270 = "turned by 90 degrees counter-clockwise"
+    rotated_180 = "turned by 180 degrees"
+    rotated_90 = "turned by 90 degrees clockwise"
+    rotated_270 = "turned by 90 degrees counter-clockwise"
 
 
 class Verdict(Enum):
     aligned = "aligned"
     shifted = "shifted"
-    turned = "turned"
+    rotated = "turned"
     inverted = "inverted"
     unrelated = "unrelated"
     unclear = "unclear"
@@ -52,12 +52,12 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """How a mask lies on its photograph.
+    """How a mask lies on its image.
 
     Attributes:
         correlation: at no shift, -1 to 1.
         best: the highest at any shift, in the orientation found.
-        right_px: pixels of the photograph by which the mask must move to the right to fit.
+        right_px: pixels of the image by which the mask must move to the right to fit.
         down_px: likewise down.
         orientation: what must be done to the mask for it to fit.
     """
@@ -81,7 +81,7 @@ class Alignment:
         }
 
 
-def turned(mask: np.ndarray, orientation: Orientation) -> np.ndarray:
+def rotated(mask: np.ndarray, orientation: Orientation) -> np.ndarray:
     """(H, W) mirrored or turned."""
     match orientation:
         case Orientation.same:
@@ -90,16 +90,16 @@ def turned(mask: np.ndarray, orientation: Orientation) -> np.ndarray:
             return mask[:, ::-1]
         case Orientation.flipped:
             return mask[::-1]
-        case Orientation.turned_180:
+        case Orientation.rotated_180:
             return mask[::-1, ::-1]
-        case Orientation.turned_90:
+        case Orientation.rotated_90:
             return np.rot90(mask, -1)
-        case Orientation.turned_270:
+        case Orientation.rotated_270:
             return np.rot90(mask)
 
 
 class Darkness:
-    """How much darker each pixel of a photograph is than its surroundings, at reduced size."""
+    """How much darker each pixel of an image is than its surroundings, at reduced size."""
 
     def __init__(self, image: np.ndarray, fov: np.ndarray, side_px: int = SIDE_PX) -> None:
         """From (H, W, 3) uint8 and (H, W) bool."""
@@ -137,7 +137,7 @@ class Darkness:
         return np.asarray(near)
 
     def reduced_mask(self, mask: np.ndarray) -> np.ndarray | None:
-        """A mask of the photograph's size, upright or lying, at reduced size."""
+        """A mask of the image's size, upright or lying, at reduced size."""
         full = mask.astype(np.uint8) * np.uint8(255)
         if mask.shape == self.native_hw:
             return _reduced(full, self.hw) / 255
@@ -147,21 +147,21 @@ class Darkness:
 
 
 def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) -> Alignment:
-    """Compare a mask with its photograph.
+    """Compare a mask with its image.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) or (W, H), 0 and 1.
         fov: (H, W) bool.
-        seen: of this photograph.
+        seen: of this image.
     """
     reduced = seen.reduced_mask(mask)
     unclear = Alignment(verdict=Verdict.unclear, correlation=0.0, best=0.0)
     if reduced is None or min(seen.hw) < MIN_SIDE_PX or mask.all() or not mask.any():
         return unclear
     if reduced.shape != seen.hw:
-        sideways = (Orientation.turned_90, Orientation.turned_270)
-        return _turned(reduced, seen, sideways, 0.0) or unclear
+        sideways = (Orientation.rotated_90, Orientation.rotated_270)
+        return _rotated(reduced, seen, sideways, 0.0) or unclear
     found = seen.correlations(reduced)
     at_zero = float(found[found.shape[0] // 2, found.shape[1] // 2])
     best = float(found.max())
@@ -171,7 +171,7 @@ def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) 
         return Alignment(verdict=Verdict.aligned, correlation=at_zero, best=best)
     if at_zero <= -max(MIN_PEAK, best):
         return Alignment(verdict=Verdict.inverted, correlation=at_zero, best=best)
-    elsewhere = _turned(reduced, seen, _others(seen.hw), at_zero)
+    elsewhere = _rotated(reduced, seen, _others(seen.hw), at_zero)
     if elsewhere is not None and elsewhere.best >= best + MIN_GAIN:
         return elsewhere
     if best >= MIN_PEAK:
@@ -189,30 +189,32 @@ def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) 
 
 
 def _others(hw: tuple[int, int]) -> tuple[Orientation, ...]:
-    """Orientations in which a mask keeps the size of its photograph."""
-    upright = (Orientation.mirrored, Orientation.flipped, Orientation.turned_180)
-    sideways = (Orientation.turned_90, Orientation.turned_270)
+    """Orientations in which a mask keeps the size of its image."""
+    upright = (Orientation.mirrored, Orientation.flipped, Orientation.rotated_180)
+    sideways = (Orientation.rotated_90, Orientation.rotated_270)
     return (*upright, *sideways) if hw[0] == hw[1] else upright
 
 
-def _turned(
+def _rotated(
     reduced: np.ndarray,
     seen: Darkness,
     orientations: tuple[Orientation, ...],
     at_zero: float,
 ) -> Alignment | None:
     """The orientation in which the mask fits, if there is one."""
-    fits = {o: float(seen.correlations(turned(reduced, o)).max()) for o in orientations}
+    fits = {o: float(seen.correlations(rotated(reduced, o)).max()) for o in orientations}
     best = max(fits, key=fits.__getitem__)
     if fits[best] < MIN_PEAK:
         return None
-    return Alignment(verdict=Verdict.turned, correlation=at_zero, best=fits[best], orientation=best)
+    return Alignment(
+        verdict=Verdict.rotated, correlation=at_zero, best=fits[best], orientation=best
+    )
 
 
 def _fine_shift(
     image: np.ndarray, mask: np.ndarray, fov: np.ndarray, down_px: float, right_px: float
 ) -> tuple[float, float]:
-    """The shift in pixels of the photograph, measured on a larger copy near the first answer."""
+    """The shift in pixels of the image, measured on a larger copy near the first answer."""
     seen = Darkness(image, fov, FINE_SIDE_PX)
     reduced = seen.reduced_mask(mask)
     assert reduced is not None

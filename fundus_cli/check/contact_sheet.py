@@ -1,4 +1,4 @@
-"""The contact sheet: every photograph with the outline of its masks, page by page."""
+"""The contact sheet: every image with the outline of its masks, page by page."""
 
 import io
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FOV_OUTLINE = (150, 150, 150)
 FRAMES = {Severity.error: (235, 40, 40), Severity.warning: (255, 160, 0)}
 GROUND, PAPER, INK = (16, 16, 16), (32, 32, 32), (235, 235, 235)
 FEW = 200
-"""Up to so many photographs get large tiles."""
+"""Up to so many images get large tiles."""
 MIN_COVERED = 0.35
 """Share of a tile's pixel that makes it part of the mask; below half, as vessels are thin."""
 
@@ -41,10 +41,10 @@ def layout_for(count: int) -> Layout:
     return LARGE if count <= FEW else SMALL
 
 
-def draw_tile(
+def render_tile(
     image: np.ndarray, masks: list[np.ndarray], fov: np.ndarray, tile_px: int
 ) -> np.ndarray:
-    """The field of view of a photograph with the outlines of masks and field.
+    """The field of view of an image with the outlines of masks and field.
 
     Args:
         image: (H, W, 3) uint8.
@@ -53,7 +53,7 @@ def draw_tile(
         tile_px: longer side of the tile.
 
     Returns:
-        (h, w, 3) uint8, brightened so that dark photographs can be judged.
+        (h, w, 3) uint8, brightened so that dark images can be judged.
     """
     rows, columns = np.flatnonzero(fov.any(axis=1)), np.flatnonzero(fov.any(axis=0))
     margin = 1 + max(len(rows), len(columns)) // 50
@@ -66,13 +66,13 @@ def draw_tile(
     tile = np.array(Image.fromarray(image[here]).resize(size, kernel), dtype=np.float32)
     light = float(np.percentile(brightest(tile), 98))
     tile = np.clip(tile * (225 / max(light, 25)), 0, 255)
-    _draw_outline(tile, fov[here], size, 0.5, FOV_OUTLINE)
+    _render_outline(tile, fov[here], size, 0.5, FOV_OUTLINE)
     for mask, colour in zip(masks, OUTLINES * len(masks), strict=False):
-        _draw_outline(tile, mask[here], size, MIN_COVERED, colour)
+        _render_outline(tile, mask[here], size, MIN_COVERED, colour)
     return np.asarray(tile, dtype=np.uint8)
 
 
-def _draw_outline(
+def _render_outline(
     tile: np.ndarray,
     mask: np.ndarray,
     size: tuple[int, int],

@@ -1,9 +1,9 @@
-"""Photographs that are copies of each other, also when saved again, resized or mirrored.
+"""Images that are copies of each other, also when saved again, resized or mirrored.
 
 The field of view is cropped and reduced to a square; what is left after taking away the local mean
-is compared by correlation, first at 32x32, which all photographs are kept at, then at 96x96. On
+is compared by correlation, first at 32x32, which all images are kept at, then at 96x96. On
 CHASE_DB1 and HRF, copies saved as JPEG of quality 40, at .15 of the size or brightened correlate at
-.96 and more, then at .89 and more; two different photographs, both eyes of one person among them,
+.96 and more, then at .89 and more; two different images, both eyes of one person among them,
 at .74 and at .28 at most.
 """
 
@@ -17,28 +17,28 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fundus_cli.check.alignment import Orientation, turned
+from fundus_cli.check.alignment import Orientation, rotated
 
 SIDE_PX, SIGMA_PX = 32, 2.0
 FINE_SIDE_PX, FINE_SIGMA_PX = 96, 3.0
 MIN_ALIKE = 0.9
-"""Correlation at 32x32 from which two photographs are compared again."""
+"""Correlation at 32x32 from which two images are compared again."""
 MIN_COPY, MIN_SMALL_COPY = 0.75, 0.85
 """Correlation at 96x96 from which they are one; a field below 96 pixels has less to compare."""
 BLOCK = 1024
 """Rows of the table of all pairs that are computed at a time."""
 MAX_PARTNERS = 8
-"""Photographs alike to one that are noted per block."""
+"""Images alike to one that are noted per block."""
 MAX_PAIRS = 20_000
 """So many pairs are compared again; more are alike only in a set of drawings."""
 KEPT = 512
 """Fine patterns kept in memory."""
-VERSIONS = (Orientation.same, Orientation.mirrored, Orientation.flipped, Orientation.turned_180)
+VERSIONS = (Orientation.same, Orientation.mirrored, Orientation.flipped, Orientation.rotated_180)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyGroup:
-    """Photographs that show the same.
+    """Images that show the same.
 
     Attributes:
         members: their indices, rising.
@@ -52,7 +52,7 @@ class CopyGroup:
 
 
 def descriptor(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """The photograph's pattern as (32, 32) float16 of length 1; zeros where it shows nothing.
+    """The image's pattern as (32, 32) float16 of length 1; zeros where it shows nothing.
 
     Args:
         image: (H, W, 3) uint8.
@@ -74,13 +74,13 @@ def find_copies(
     Args:
         descriptors: (N, 32, 32).
         is_small: (N) bool, the field of view is below FINE_SIDE_PX.
-        fine: the fine pattern of the n-th photograph, read again for those that are alike.
+        fine: the fine pattern of the n-th image, read again for those that are alike.
     """
     alike = _alike(descriptors)[:MAX_PAIRS]
     kept = lru_cache(maxsize=KEPT)(fine)
     pairs = []
     for first, second, which in alike:
-        version = turned(kept(second), VERSIONS[which])
+        version = rotated(kept(second), VERSIONS[which])
         found = float((kept(first) * version).sum())
         least = MIN_SMALL_COPY if is_small[first] or is_small[second] else MIN_COPY
         if found >= least:
@@ -95,7 +95,7 @@ def _alike(descriptors: np.ndarray) -> list[tuple[int, int, int]]:
         rows = descriptors[start : start + BLOCK].astype(np.float32).reshape(-1, SIDE_PX**2)
         for other in range(start, len(descriptors), BLOCK):
             block = np.moveaxis(descriptors[other : other + BLOCK].astype(np.float32), 0, 2)
-            versions = (turned(block, o).reshape(SIDE_PX**2, -1) for o in VERSIONS)
+            versions = (rotated(block, o).reshape(SIDE_PX**2, -1) for o in VERSIONS)
             tables = [rows @ version for version in versions]
             i, j = np.nonzero(np.maximum.reduce(tables) >= MIN_ALIKE)
             later = start + i < other + j

@@ -1,4 +1,4 @@
-"""What only the whole set shows: copies, persons, masks that belong to other photographs."""
+"""What only the whole set shows: copies, persons, masks that belong to other images."""
 
 import re
 from collections import Counter, defaultdict
@@ -11,16 +11,16 @@ from fundus_cli.check import finding_kinds as kinds
 from fundus_cli.check.alignment import MIN_PEAK, Verdict
 from fundus_cli.check.copied_images import FINE_SIDE_PX, find_copies, fine_pattern
 from fundus_cli.check.findings import Finding, below, finding
-from fundus_cli.check.inspect_image import Inspected, Stray
+from fundus_cli.check.inspect_image import Inspected, UnmatchedMask
 from fundus_cli.config import DataConfig
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.splits import person_of
 
-MAX_STRAYS = 40
-"""So many masks that fit nothing are tried on each other's photographs."""
-FITS = {Verdict.aligned, Verdict.shifted, Verdict.turned, Verdict.inverted}
+MAX_UNMATCHED = 40
+"""So many masks that fit nothing are tried on each other's images."""
+FITS = {Verdict.aligned, Verdict.shifted, Verdict.rotated, Verdict.inverted}
 EYE = re.compile(
     r"(?P<person>.*\d)[_\-. ]?(?P<short>l|r|os|od|left|right)"
     r"|(?P<name>.+)[_\-. ](?P<long>l|r|os|od|left|right)",
@@ -30,10 +30,10 @@ EYE = re.compile(
 EYE_PATTERN = r"""'data.person="(.*?)[_\-. ]?(?:[lLrR]|os|od|OS|OD|left|right)$"'"""
 
 
-def copies(photographs: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
-    """Equal photographs by their pixels, then near copies among the different ones."""
+def copies(fundus_images: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
+    """Equal images by their pixels, then near copies among the different ones."""
     by_pixels: dict[str, list[Inspected]] = defaultdict(list)
-    for one in photographs:
+    for one in fundus_images:
         if one.pixel_hash:
             by_pixels[one.pixel_hash].append(one)
     found = [
@@ -48,7 +48,7 @@ def copies(photographs: Sequence[Inspected], root: Path, max_megapixels: float) 
 
     def fine(index: int) -> np.ndarray:
         try:
-            image = read_photograph(first[index].job.files.image, max_megapixels)
+            image = read_image(first[index].job.files.image, max_megapixels)
         except BadFile:
             # It could be read a moment ago; whoever deletes files meanwhile gets no copies told.
             return np.zeros((FINE_SIDE_PX, FINE_SIDE_PX), np.float32)
@@ -75,10 +75,10 @@ def _copy(members: Sequence[Inspected], root: Path, *, is_exact: bool, text: str
     return finding(kind, names, f"in {' and '.join(splits)}: {text}", split=",".join(splits))
 
 
-def persons(photographs: Sequence[Inspected], config: DataConfig, root: Path) -> list[Finding]:
-    """Photographs of one person in several splits, by data.person or by what names suggest."""
+def persons(fundus_images: Sequence[Inspected], config: DataConfig, root: Path) -> list[Finding]:
+    """Images of one person in several splits, by data.person or by what names suggest."""
     groups: dict[str, list[Inspected]] = defaultdict(list)
-    for one in photographs:
+    for one in fundus_images:
         if config.person is not None:
             groups[person_of(one.job.files.id, config.person)].append(one)
         elif (eye := _eye(one.job.files.id)) is not None:
@@ -108,27 +108,27 @@ def _eye(identifier: str) -> tuple[str, str] | None:
     return (match["person"] or match["name"]).casefold(), side
 
 
-def strays(photographs: Sequence[Inspected], root: Path) -> list[Finding]:
-    """Masks that do not fit their photograph, with the photograph that they do fit.
+def unmatched_masks(fundus_images: Sequence[Inspected], root: Path) -> list[Finding]:
+    """Masks that do not fit their image, with the image that they do fit.
 
-    Without such a photograph a mask is reported only where most masks of its structure can be seen
+    Without such an image a mask is reported only where most masks of its structure can be seen
     to fit: a disc, say, never shows on the dark lines.
     """
     judged: dict[str, Counter[bool]] = defaultdict(Counter)
-    waiting: list[tuple[Stray, str]] = []
-    for one in photographs:
-        waiting += [(stray, one.job.split) for stray in one.strays]
+    waiting: list[tuple[UnmatchedMask, str]] = []
+    for one in fundus_images:
+        waiting += [(unmatched_mask, one.job.split) for unmatched_mask in one.unmatched_masks]
         for structure, path in (*one.job.files.targets.items(), *one.job.files.observer2.items()):
             if path in one.alignments and one.alignments[path].verdict is not Verdict.unclear:
                 judged[structure][one.alignments[path].verdict in FITS] += 1
     found = []
-    others = [stray for stray, _ in waiting[:MAX_STRAYS]]
-    for number, (stray, split) in enumerate(waiting):
-        of_structure = judged[stray.structure]
-        owner = _owner(stray, others) if number < MAX_STRAYS else None
-        name = below(stray.path, root)
+    others = [unmatched_mask for unmatched_mask, _ in waiting[:MAX_UNMATCHED]]
+    for number, (unmatched_mask, split) in enumerate(waiting):
+        of_structure = judged[unmatched_mask.structure]
+        owner = _owner(unmatched_mask, others) if number < MAX_UNMATCHED else None
+        name = below(unmatched_mask.path, root)
         if owner is not None:
-            text = f"fits {below(owner.photograph, root)}"
+            text = f"fits {below(owner.fundus_image, root)}"
             found.append(finding(kinds.MASK_ELSEWHERE, [name], text, split=split))
         elif of_structure[True] > of_structure[False]:
             text = f"{of_structure[True]} of {of_structure.total()} masks fit, this one nowhere"
@@ -136,23 +136,25 @@ def strays(photographs: Sequence[Inspected], root: Path) -> list[Finding]:
     return found
 
 
-def _owner(stray: Stray, others: Sequence[Stray]) -> Stray | None:
-    """The mask at whose photograph this one belongs."""
+def _owner(unmatched_mask: UnmatchedMask, others: Sequence[UnmatchedMask]) -> UnmatchedMask | None:
+    """The mask at whose image this one belongs."""
     best, owner = MIN_PEAK, None
     for other in others:
-        if other is stray or other.seen.hw != stray.mask.shape:
+        if other is unmatched_mask or other.seen.hw != unmatched_mask.mask.shape:
             continue
-        fit = float(other.seen.correlations(stray.mask).max())
+        fit = float(other.seen.correlations(unmatched_mask.mask).max())
         if fit >= best:
             best, owner = fit, other
     return owner
 
 
-def empty_structures(photographs: Sequence[Inspected], structures: Sequence[str]) -> list[Finding]:
+def empty_structures(
+    fundus_images: Sequence[Inspected], structures: Sequence[str]
+) -> list[Finding]:
     """Structures that no mask marks anywhere."""
     found = []
     for structure in structures:
-        marked = [one.covered[structure] for one in photographs if structure in one.covered]
+        marked = [one.covered[structure] for one in fundus_images if structure in one.covered]
         if len(marked) > 1 and not any(marked):
             text = f"{structure}: {len(marked)} masks"
             found.append(finding(kinds.ALL_EMPTY, [], text))

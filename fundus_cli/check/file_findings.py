@@ -4,22 +4,22 @@ from fundus_cli.check.findings import error
 from fundus_cli.data import decoding, images, masks
 from fundus_cli.data.mismatches import MismatchKind
 
-FETCH = "fetch the file again, or take the photograph and its masks out"
+FETCH = "fetch the file again, or take the image and its masks out"
 RESAVE = "save it as 8-bit PNG"
 
 
 PAIRING = {
-    MismatchKind.no_photograph: error(
-        "no-photograph",
-        "a split has no photograph",
+    MismatchKind.no_image: error(
+        "no-image",
+        "a split has no image",
         "the files lie elsewhere or are named otherwise than data.<split>.image says",
-        "move them there, or set data.<split>.image; without test photographs: data.test=null",
+        "move them there, or set data.<split>.image; without test images: data.test=null",
     ),
     MismatchKind.not_listed: error(
         "not-found",
         "an id that the split lists is not there",
         "the set is incomplete, or its files were renamed",
-        "fetch the photograph, or take its id out of data.<split>.ids",
+        "fetch the image, or take its id out of data.<split>.ids",
     ),
     MismatchKind.doubled: error(
         "doubled-file",
@@ -29,15 +29,15 @@ PAIRING = {
     ),
     MismatchKind.missing: error(
         "missing-file",
-        "a photograph lacks a mask",
+        "an image lacks a mask",
         "the mask was never drawn, or is named otherwise",
-        "draw, fetch or rename it, or take the photograph out",
+        "draw, fetch or rename it, or take the image out",
     ),
     MismatchKind.left_over: error(
         "left-over-file",
-        "a mask without a photograph",
-        "the photograph was removed, or is named otherwise",
-        "fetch or rename the photograph, or take the mask out",
+        "a mask without an image",
+        "the image was removed, or is named otherwise",
+        "fetch or rename the image, or take the mask out",
     ),
 }
 
@@ -108,31 +108,31 @@ FILES = {
     ),
     images.TRANSPARENT: error(
         "transparent",
-        "a photograph is transparent in places",
-        "a cut-out or an overlay, not a photograph",
+        "an image is transparent in places",
+        "a cut-out or an overlay, not an image",
         "save it without transparency",
     ),
     images.BLACK_AND_WHITE: error(
         "black-and-white",
-        "a photograph has only black and white",
-        "a mask lies among the photographs",
-        "put the photograph in its place",
+        "an image has only black and white",
+        "a mask lies among the images",
+        "put the image in its place",
     ),
     images.DIM: error(
         "dim",
-        "a photograph stays below a quarter of full scale",
+        "an image stays below a quarter of full scale",
         "a 16-bit or float file that holds 8 to 14 bits",
         "scale it to full scale, or save it with 8 bits",
     ),
     images.NO_FULL_SCALE: error(
         "no-full-scale",
-        "a photograph holds whole numbers without a known full scale",
+        "an image holds whole numbers without a known full scale",
         "raw values of a camera or a computation",
         RESAVE,
     ),
     images.FLOAT_RANGE: error(
         "float-range",
-        "a photograph holds float values outside 0 to 1",
+        "an image holds float values outside 0 to 1",
         "it was normalised, or holds 0 to 255 as floats",
         "scale it to 0 to 1, or save it with 8 bits",
     ),
@@ -187,7 +187,7 @@ FILES = {
     masks.FOV_NOT_TWO_VALUED: error(
         "fov-not-two-valued",
         "a field-of-view mask has levels far from black and white",
-        "a photograph or another picture lies in its place",
+        "an image or another picture lies in its place",
         "replace it, or leave field-of-view masks out",
     ),
 }

@@ -29,7 +29,7 @@ class FileFacts:
     orientation: int
 
     @property
-    def spelling(self) -> str:
+    def encoding(self) -> str:
         """`JPEG RGB`, `PNG grey 16-bit`."""
         modes = {"1": "1-bit", "L": "grey", "LA": "grey+alpha", "P": "palette", "F": "grey float"}
         mode = "grey" if self.mode.startswith("I") else modes.get(self.mode, self.mode)

@@ -5,7 +5,7 @@ from fundus_cli.check.findings import error, note, warning
 
 SIZE_DIFFERS = error(
     "size-differs",
-    "mask and photograph differ in size",
+    "mask and image differ in size",
     "one of them was cropped, resized or turned",
     "bring both to one size",
 )
@@ -17,7 +17,7 @@ FOV_EMPTY = error(
 )
 ALL_BLACK = error(
     "all-black",
-    "a photograph shows nothing",
+    "an image shows nothing",
     "all black, or without a bright field",
     "replace it or take it out",
 )
@@ -30,32 +30,32 @@ UNLISTABLE = error(
 VAL_TOO_SMALL = error(
     "val-too-small",
     "train cannot be cut into train and val",
-    "too few photographs or persons",
-    "add photographs, or set data.val_fraction=0",
+    "too few images or persons",
+    "add images, or set data.val_fraction=0",
 )
 COPY_ACROSS = error(
     "copy-across-splits",
-    "the same photograph in two splits",
-    "a score on it would say nothing about new photographs",
+    "the same image in two splits",
+    "a score on it would say nothing about new images",
     "remove one of the two",
 )
 NEAR_COPY_ACROSS = warning(
     "near-copy-across-splits",
-    "almost the same photograph in two splits",
+    "almost the same image in two splits",
     "saved again, resized, mirrored or brightened; a score on it says nothing about new ones",
     "remove one of the two",
 )
 COPY_WITHIN = warning(
     "copy-within-split",
-    "the same photograph twice in one split",
+    "the same image twice in one split",
     "it counts double; two masks of it may disagree",
     "keep one of the two",
 )
 PERSON_ACROSS = warning(
     "person-across-splits",
-    "photographs of one person in several splits",
+    "images of one person in several splits",
     "both eyes of a person are alike, so the score is too good",
-    "put all photographs of a person into one split",
+    "put all images of a person into one split",
 )
 EYES_APART = warning(
     "eyes-across-splits",
@@ -67,7 +67,7 @@ MASK_EMPTY = warning(
     "mask-empty",
     "a mask marks nothing",
     "never drawn, or the structure is not there",
-    "draw it, or take the photograph out, unless nothing is there to be drawn",
+    "draw it, or take the image out, unless nothing is there to be drawn",
 )
 ALL_EMPTY = warning(
     "all-masks-empty",
@@ -90,25 +90,25 @@ MASK_INVERTED = warning(
 MASK_SHIFTED = warning(
     "mask-shifted",
     "a mask lies beside what it marks",
-    "photograph or mask was cropped or moved",
+    "image or mask was cropped or moved",
     "move the mask by what was found",
 )
-MASK_TURNED = warning(
+MASK_ROTATED = warning(
     "mask-turned",
-    "a mask fits its photograph only when mirrored or turned",
-    "photograph or mask was turned without the other",
+    "a mask fits its image only when mirrored or turned",
+    "image or mask was turned without the other",
     "turn the mask by what was found",
 )
 MASK_ELSEWHERE = warning(
     "mask-of-another",
-    "a mask does not fit its photograph at all",
-    "the mask of another photograph",
+    "a mask does not fit its image at all",
+    "the mask of another image",
     "look at the contact sheet; put the right mask in its place",
 )
 FOV_DISAGREES = warning(
     "fov-disagrees",
-    "a field-of-view mask is not the field seen in the photograph",
-    "the mask of another camera or another photograph, or cropped",
+    "a field-of-view mask is not the field seen in the image",
+    "the mask of another camera or another image, or cropped",
     "draw it again, or leave field-of-view masks out",
 )
 FOV_NOT_FOUND = note(
@@ -117,23 +117,23 @@ FOV_NOT_FOUND = note(
     "cropped to the retina, or a bright surround",
     "give field-of-view masks (data.<split>.fov) if there is a surround",
 )
-EXIF_TURNED = note(
+EXIF_ROTATED = note(
     "exif-turned",
-    "a photograph says in its EXIF data that it is to be turned",
+    "an image says in its EXIF data that it is to be turned",
     "it is turned upright on reading; programs that ignore EXIF show it otherwise",
-    "draw masks on the upright photograph; fix=true saves it upright",
+    "draw masks on the upright image; fix=true saves it upright",
 )
 SIXTEEN_BIT = note(
     "sixteen-bit",
-    "a photograph has more than 8 bits",
+    "an image has more than 8 bits",
     "it is read with 8 bits",
     "nothing, if its brightness looks right on the contact sheet",
 )
 GREY = note(
     "grey",
-    "a photograph has no colours",
-    "an angiogram, a red-free photograph or a single channel",
-    "keep grey and colour photographs in sets of their own",
+    "an image has no colours",
+    "an angiogram, a red-free image or a single channel",
+    "keep grey and colour images in sets of their own",
 )
 JUNK = note(
     "junk-files",
@@ -146,7 +146,7 @@ CONTENT = (
     *(SIZE_DIFFERS, FOV_EMPTY, ALL_BLACK, UNLISTABLE, VAL_TOO_SMALL, COPY_ACROSS),
     *(NEAR_COPY_ACROSS,),
     *(COPY_WITHIN, PERSON_ACROSS, EYES_APART, MASK_EMPTY, ALL_EMPTY, RULE_EMPTIES, MASK_INVERTED),
-    *(MASK_SHIFTED, MASK_TURNED, MASK_ELSEWHERE, FOV_DISAGREES, FOV_NOT_FOUND, EXIF_TURNED),
+    *(MASK_SHIFTED, MASK_ROTATED, MASK_ELSEWHERE, FOV_DISAGREES, FOV_NOT_FOUND, EXIF_ROTATED),
     *(SIXTEEN_BIT, GREY, JUNK),
 )
 ALL_KINDS = (*PAIRING.values(), *FILES.values(), *CONTENT)

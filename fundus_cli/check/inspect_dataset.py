@@ -1,4 +1,4 @@
-"""A whole data set, checked: files paired, every photograph inspected, then all compared."""
+"""A whole data set, checked: files paired, every image inspected, then all compared."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +16,7 @@ from fundus_cli.data.dataset import SPLITS, cut_val
 from fundus_cli.data.templates import FileIndex, Pairing, SampleFiles, pair_files
 from fundus_cli.errors import DataError
 from fundus_cli.runtime.processes import spread
-from fundus_cli.runtime.timeouts import Patience, in_time
+from fundus_cli.runtime.timeouts import Timeout, in_time
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,8 +25,8 @@ class Survey:
 
     Attributes:
         pairings: {train or test: how its files pair}.
-        pairs: {train or test: masks of another name that belong to a photograph}.
-        photographs: every one that was inspected, in the order of splits and ids.
+        pairs: {train or test: masks of another name that belong to an image}.
+        images: every one that was inspected, in the order of splits and ids.
         pages: the contact sheet.
     """
 
@@ -34,7 +34,7 @@ class Survey:
     root: Path
     pairings: dict[str, Pairing] = field(default_factory=dict)
     pairs: dict[str, Pairs] = field(default_factory=dict)
-    photographs: list[Inspected] = field(default_factory=list)
+    fundus_images: list[Inspected] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     pages: list[Path] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ def survey(
         config: which files, how they are read.
         root: the data set's folder.
         sheet_folder: where the contact sheet is written; None: not drawn.
-        progress: called once per photograph with the number of photographs in all.
+        progress: called once per image with the number of images in all.
 
     Raises:
         ConfigError: data.person is no regular expression.
@@ -64,43 +64,43 @@ def survey(
             within data.timeout_s.
     """
     result = Survey(config=config, root=root)
-    patience = Patience.of(config)
-    jobs = in_time(lambda: _pair(result), patience, f"data.root={root}: listing its files")
-    title = f"{config.name}   {len(jobs)} photographs"
+    timeout = Timeout.of(config)
+    jobs = in_time(lambda: _pair(result), timeout, f"data.root={root}: listing its files")
+    title = f"{config.name}   {len(jobs)} images"
     layout = layout_for(len(jobs))
     sheet = ContactSheet(sheet_folder or Path(), title, layout, len(jobs))
     inspector = Inspector(config, root, layout.tile_px if sheet_folder is not None else None)
-    inspecting = spread(inspector, jobs, patience, lambda job: f"reading {job.files.image}")
+    inspecting = spread(inspector, jobs, timeout, lambda job: f"reading {job.files.image}")
     with closing(inspecting) as inspected:
         for one in inspected:
             if sheet_folder is not None:
                 sheet.add(one.tile, *_caption(one, config))
                 one.tile = None
-            result.photographs.append(one)
+            result.fundus_images.append(one)
             result.findings += one.findings
             progress(len(jobs))
     sheet.finish()
     result.pages = sheet.paths
     result.findings += [
-        *between.strays(result.photographs, root),
-        *between.empty_structures(result.photographs, config.structures),
-        *between.copies(result.photographs, root, config.max_megapixels),
-        *between.persons(result.photographs, config, root),
+        *between.unmatched_masks(result.fundus_images, root),
+        *between.empty_structures(result.fundus_images, config.structures),
+        *between.copies(result.fundus_images, root, config.max_megapixels),
+        *between.persons(result.fundus_images, config, root),
     ]
-    for one in result.photographs:
-        one.strays, one.descriptor = [], None
+    for one in result.fundus_images:
+        one.unmatched_masks, one.descriptor = [], None
     return result
 
 
 def _caption(one: Inspected, config: DataConfig) -> tuple[str, Severity | None]:
-    """What stands below a photograph's tile, and the worst that was found in it alone."""
+    """What stands below an image's tile, and the worst that was found in it alone."""
     files = one.job.files
     lacks = [name for name in config.structures if name not in files.targets]
     text = "".join((f"{one.job.split}  {files.image.name}", *(f"  no {n} mask" for n in lacks)))
     found = {f.severity for f in one.findings}
     if lacks:
         found.add(Severity.error)
-    if one.strays:
+    if one.unmatched_masks:
         found.add(Severity.warning)
     worst = next((s for s in (Severity.error, Severity.warning) if s in found), None)
     return printable(text), worst

@@ -1,4 +1,4 @@
-"""One photograph with its masks: everything that can be said about it alone."""
+"""One image with its masks: everything that can be said about it alone."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,62 +9,62 @@ import numpy as np
 
 from fundus_cli.check import finding_kinds as kinds
 from fundus_cli.check.alignment import Alignment, Darkness, Verdict, align
-from fundus_cli.check.contact_sheet import draw_tile
+from fundus_cli.check.contact_sheet import render_tile
 from fundus_cli.check.copied_images import descriptor
 from fundus_cli.check.file_findings import FILES
 from fundus_cli.check.file_header import FileFacts, is_jpeg, read_facts
 from fundus_cli.check.findings import Finding, Kind, Severity, below, finding
 from fundus_cli.check.mask_values import diagnose
-from fundus_cli.check.misalignment import misfit_of, sizes_text
+from fundus_cli.check.misalignment import misalignment_of, sizes_text
 from fundus_cli.config import DataConfig, OnBad
 from fundus_cli.data.decoding import NO_MEMORY, BadFile
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import PLAIN, read_fov_mask, read_mask
 from fundus_cli.data.samples import mask_rule
 from fundus_cli.data.templates import SampleFiles
 
 MIN_COVERED = 0.005
-"""A mask that marks less of the field of view is too little to compare with the photograph."""
+"""A mask that marks less of the field of view is too little to compare with the image."""
 MIN_FOV_OVERLAP = 0.85
-"""Intersection over union of a field-of-view mask and the field found in the photograph."""
+"""Intersection over union of a field-of-view mask and the field found in the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One photograph to inspect; masks may be missing."""
+    """One image to inspect; masks may be missing."""
 
     split: str
     files: SampleFiles
 
 
 @dataclass(slots=True, kw_only=True)
-class Stray:
-    """A mask that does not fit its photograph, kept small to be tried on others.
+class UnmatchedMask:
+    """A mask that does not fit its image, kept small to be tried on others.
 
     Attributes:
         mask: (H, W) float32 at reduced size.
-        seen: the photograph of the mask's name.
+        seen: the image of the mask's name.
     """
 
     structure: str
     path: Path
-    photograph: Path
+    fundus_image: Path
     mask: np.ndarray
     seen: Darkness
 
 
 @dataclass(slots=True, kw_only=True)
 class Inspected:
-    """What one photograph and its masks hold.
+    """What one image and its masks hold.
 
     Attributes:
-        hw: height and width of the upright photograph; None if it cannot be read.
-        pixel_hash: sha256 of the decoded photograph.
+        hw: height and width of the upright image; None if it cannot be read.
+        pixel_hash: sha256 of the decoded image.
         descriptor: for finding copies; None if it cannot be read.
         covered: {structure: pixels marked inside the field of view}.
         inside: pixels of the field of view.
-        alignments: {mask file: how it lies on the photograph}.
+        alignments: {mask file: how it lies on the image}.
         tile: for the contact sheet, None if not wanted.
     """
 
@@ -77,12 +77,12 @@ class Inspected:
     covered: dict[str, int] = field(default_factory=dict)
     inside: int = 0
     alignments: dict[Path, Alignment] = field(default_factory=dict)
-    strays: list[Stray] = field(default_factory=list)
+    unmatched_masks: list[UnmatchedMask] = field(default_factory=list)
     tile: np.ndarray | None = None
 
 
 class Inspector:
-    """Inspects photographs of one data set; safe to call from several threads."""
+    """Inspects images of one data set; safe to call from several threads."""
 
     def __init__(self, config: DataConfig, root: Path, tile_px: int | None) -> None:
         self._config = config
@@ -91,7 +91,7 @@ class Inspector:
         self._tile_px = tile_px
 
     def __call__(self, job: Job) -> Inspected:
-        """Everything about one photograph; what cannot be read is a finding, never an error."""
+        """Everything about one image; what cannot be read is a finding, never an error."""
         result = Inspected(job=job)
         try:
             self._inspect(result)
@@ -101,7 +101,7 @@ class Inspector:
 
     def _inspect(self, result: Inspected) -> None:
         files = result.job.files
-        image = self._read(result, files.image, read_photograph)
+        image = self._read(result, files.image, read_image)
         named = [*files.targets.items(), *files.observer2.items()]
         masks = {path: self._read(result, path, read_mask, self._rule) for _, path in named}
         own_fov = self._read(result, files.fov, read_fov_mask) if files.fov is not None else None
@@ -109,7 +109,7 @@ class Inspector:
             return
         result.hw = (image.shape[0], image.shape[1])
         result.pixel_hash = hashlib.sha256(image.tobytes()).hexdigest()
-        self._note_spelling(result, files.image, image)
+        self._note_encoding(result, files.image, image)
         fov = self._field_of_view(result, image, own_fov)
         if not fov.any():
             return
@@ -123,7 +123,7 @@ class Inspector:
         if self._tile_px is not None:
             drawn = [masks[path] for path in files.targets.values()]
             fitting = [m for m in drawn if m is not None and m.shape == fov.shape]
-            result.tile = draw_tile(image, fitting, fov, self._tile_px)
+            result.tile = render_tile(image, fitting, fov, self._tile_px)
 
     def _read(
         self, result: Inspected, path: Path, reader: Callable[..., np.ndarray], *arguments: object
@@ -161,10 +161,10 @@ class Inspector:
             )
         )
 
-    def _note_spelling(self, result: Inspected, path: Path, image: np.ndarray) -> None:
+    def _note_encoding(self, result: Inspected, path: Path, image: np.ndarray) -> None:
         facts = result.facts[path]
         if facts.orientation != 1:
-            self._add(result, kinds.EXIF_TURNED, path, f"orientation {facts.orientation}")
+            self._add(result, kinds.EXIF_ROTATED, path, f"orientation {facts.orientation}")
         if facts.bits > 8:
             self._add(result, kinds.SIXTEEN_BIT, path, f"{facts.bits} bits, {facts.mode}")
         if (image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all():
@@ -204,7 +204,7 @@ class Inspector:
         fov: np.ndarray,
         seen: Darkness,
     ) -> None:
-        """What mask and photograph say together."""
+        """What mask and image say together."""
         fits = mask.shape == fov.shape
         if not mask.any():
             self._report_empty(result, path)
@@ -212,7 +212,7 @@ class Inspector:
         result.alignments[path] = alignment
         if not fits:
             sizes = sizes_text(mask, image)
-            if alignment.verdict is Verdict.turned:
+            if alignment.verdict is Verdict.rotated:
                 sizes += f"; fits when {alignment.orientation.value}"
             self._add(result, kinds.SIZE_DIFFERS, path, sizes)
             return
@@ -220,17 +220,19 @@ class Inspector:
         if path in result.job.files.targets.values():
             result.covered[structure] = covered
         share = covered / result.inside
-        misfit = misfit_of(alignment, share, result.facts[result.job.files.image].orientation)
-        if misfit is not None:
-            self._add(result, misfit.kind, path, misfit.found, means=misfit.means)
+        misalignment = misalignment_of(
+            alignment, share, result.facts[result.job.files.image].orientation
+        )
+        if misalignment is not None:
+            self._add(result, misalignment.kind, path, misalignment.found, means=misalignment.means)
         if alignment.verdict is Verdict.unrelated and share >= MIN_COVERED:
             reduced = seen.reduced_mask(mask)
             assert reduced is not None
-            result.strays.append(
-                Stray(
+            result.unmatched_masks.append(
+                UnmatchedMask(
                     structure=structure,
                     path=path,
-                    photograph=result.job.files.image,
+                    fundus_image=result.job.files.image,
                     mask=reduced,
                     seen=seen,
                 )

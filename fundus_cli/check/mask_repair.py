@@ -1,28 +1,28 @@
-"""One mask for the repaired copy: read if not in doubt, upright like its photograph, 0/255."""
+"""One mask for the repaired copy: read if not in doubt, upright like its image, 0/255."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fundus_cli.check.alignment import Darkness, Orientation, Verdict, align, turned
+from fundus_cli.check.alignment import Darkness, Orientation, Verdict, align, rotated
 from fundus_cli.check.file_header import is_jpeg, read_facts
 from fundus_cli.check.misalignment import MAX_COVERED
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, Grey, MaskRule, read_mask, read_pixels
 
-EXIF_TURNS = {
+EXIF_ROTATIONS = {
     2: Orientation.mirrored,
-    3: Orientation.turned_180,
+    3: Orientation.rotated_180,
     4: Orientation.flipped,
-    6: Orientation.turned_90,
-    8: Orientation.turned_270,
+    6: Orientation.rotated_90,
+    8: Orientation.rotated_270,
 }
 """What EXIF orientations ask for; the two that also mirror a turned picture are left alone."""
 
 
 class LeftOut(Exception):  # noqa: N818 (a decision, not an error)
-    """A photograph cannot be in the copy: `path` is the file at fault."""
+    """An image cannot be in the copy: `path` is the file at fault."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(path, why)
@@ -30,7 +30,7 @@ class LeftOut(Exception):  # noqa: N818 (a decision, not an error)
 
 
 @dataclass(slots=True, kw_only=True)
-class MendedMask:
+class RepairedMask:
     """A mask as the copy holds it.
 
     Attributes:
@@ -43,13 +43,13 @@ class MendedMask:
     steps: list[tuple[str, str]] = field(default_factory=list)
 
 
-class MaskMender:
+class MaskRepairer:
     """Reads and mends masks by one rule."""
 
     def __init__(self, rule: MaskRule, max_megapixels: float) -> None:
         self._rule, self._most = rule, max_megapixels
 
-    def read(self, path: Path) -> MendedMask:
+    def read(self, path: Path) -> RepairedMask:
         """A mask by the rule given; what that refuses or empties, without, if not in doubt.
 
         Raises:
@@ -62,45 +62,45 @@ class MaskMender:
                 mask = np.zeros(0, np.uint8)
             # JPEG never keeps black quite black, so only of a JPEG is an emptied mask believed.
             if mask.any() or (mask.size and self._rule.threshold is not None and is_jpeg(path)):
-                return self._spelled(path, mask, "read by the rule given")
-        return self._spelled(path, read_mask(path, PLAIN, self._most), "")
+                return self._encoded(path, mask, "read by the rule given")
+        return self._encoded(path, read_mask(path, PLAIN, self._most), "")
 
     def fitted(
-        self, photograph: Path, path: Path, image: np.ndarray, fov: np.ndarray
-    ) -> MendedMask:
-        """A mask turned like its photograph, and not inverted.
+        self, fundus_image: Path, path: Path, image: np.ndarray, fov: np.ndarray
+    ) -> RepairedMask:
+        """A mask turned like its image, and not inverted.
 
         Raises:
             LeftOut: it cannot be read without a doubt, or is of another size.
         """
         try:
-            mended = self.read(path)
+            repaired = self.read(path)
         except BadFile as error:
             raise LeftOut(path, str(error)) from error
-        asked = EXIF_TURNS.get(read_facts(photograph, self._most).orientation)
+        asked = EXIF_ROTATIONS.get(read_facts(fundus_image, self._most).orientation)
         if asked is not None:
-            found = align(image, mended.pixels, fov, Darkness(image, fov))
-            if found.verdict is Verdict.turned and found.orientation is asked:
-                mended.pixels = np.ascontiguousarray(turned(mended.pixels, asked))
-                mended.steps.append(("mask turned", f"{asked.value}, as its photograph by EXIF"))
-        if mended.pixels.shape != image.shape[:2]:
-            (h, w), (mh, mw) = image.shape[:2], mended.pixels.shape
-            raise LeftOut(path, f"mask and photograph differ in size: {mw}x{mh} and {w}x{h}")
-        share = float(mended.pixels[fov].mean())
+            found = align(image, repaired.pixels, fov, Darkness(image, fov))
+            if found.verdict is Verdict.rotated and found.orientation is asked:
+                repaired.pixels = np.ascontiguousarray(rotated(repaired.pixels, asked))
+                repaired.steps.append(("mask turned", f"{asked.value}, as its image by EXIF"))
+        if repaired.pixels.shape != image.shape[:2]:
+            (h, w), (mh, mw) = image.shape[:2], repaired.pixels.shape
+            raise LeftOut(path, f"mask and image differ in size: {mw}x{mh} and {w}x{h}")
+        share = float(repaired.pixels[fov].mean())
         if not self._rule.foreground and share > MAX_COVERED:
-            found = align(image, mended.pixels, fov, Darkness(image, fov))
+            found = align(image, repaired.pixels, fov, Darkness(image, fov))
             if found.verdict is Verdict.inverted:
-                mended.pixels = 1 - mended.pixels
+                repaired.pixels = 1 - repaired.pixels
                 why = f"marked {share:.0%} of the field of view, and what is bright"
-                mended.steps.append(("mask inverted", why))
-        return mended
+                repaired.steps.append(("mask inverted", why))
+        return repaired
 
-    def _spelled(self, path: Path, mask: np.ndarray, how: str) -> MendedMask:
-        mended = MendedMask(path=path, pixels=mask)
+    def _encoded(self, path: Path, mask: np.ndarray, how: str) -> RepairedMask:
+        repaired = RepairedMask(path=path, pixels=mask)
         if not self._is_0_255(path, mask):
-            why = f"was {read_facts(path, self._most).spelling}"
-            mended.steps.append(("mask made 0/255", f"{why}, {how}" if how else why))
-        return mended
+            why = f"was {read_facts(path, self._most).encoding}"
+            repaired.steps.append(("mask made 0/255", f"{why}, {how}" if how else why))
+        return repaired
 
     def _is_0_255(self, path: Path, mask: np.ndarray) -> bool:
         """Whether the file has these very grey levels."""

@@ -119,7 +119,7 @@ def _of_colours(image: Image.Image, is_jpeg: bool) -> Diagnosis:
     if colours is None or len(colours) > MAX_CLASSES:
         return Diagnosis(
             found=f"{'more than 256' if colours is None else len(colours)} colours",
-            means="JPEG has blurred the colours" if is_jpeg else "coloured shades, or a photograph",
+            means="JPEG has blurred the colours" if is_jpeg else "coloured shades, or an image",
             override="data.mask_threshold=0.5",
             todo="data.mask_threshold=0.5 counts what is bright in any colour; if the colours"
             " mean different things, save the mask with one flat colour each",

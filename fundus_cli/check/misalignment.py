@@ -1,4 +1,4 @@
-"""What the alignment of a mask with its photograph comes to."""
+"""What the alignment of a mask with its image comes to."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ MAX_COVERED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Misfit:
+class Misalignment:
     """A kind of finding with the values found."""
 
     kind: Kind
@@ -21,22 +21,26 @@ class Misfit:
     means: str = ""
 
 
-def misfit_of(alignment: Alignment, share: float, exif_orientation: int) -> Misfit | None:
+def misalignment_of(
+    alignment: Alignment, share: float, exif_orientation: int
+) -> Misalignment | None:
     """What is wrong with a mask that marks `share` of the field of view, if anything."""
     fit = f"correlation {alignment.correlation:.2f}, there {alignment.best:.2f}"
     if share > MAX_COVERED:
         found = f"marks {share:.0%} of the field of view"
         if alignment.verdict is Verdict.inverted:
             found += f", and what is bright (correlation {alignment.correlation:.2f})"
-        return Misfit(kind=kinds.MASK_INVERTED, found=found)
+        return Misalignment(kind=kinds.MASK_INVERTED, found=found)
     if alignment.verdict is Verdict.shifted:
-        return Misfit(kind=kinds.MASK_SHIFTED, found=f"fits when moved {_moved(alignment)} ({fit})")
-    if alignment.verdict is Verdict.turned:
+        return Misalignment(
+            kind=kinds.MASK_SHIFTED, found=f"fits when moved {_moved(alignment)} ({fit})"
+        )
+    if alignment.verdict is Verdict.rotated:
         means = ""
         if exif_orientation != 1:
-            means = "drawn on the photograph as stored, before its EXIF turn"
+            means = "drawn on the image as stored, before its EXIF turn"
         found = f"fits when {alignment.orientation.value} ({fit})"
-        return Misfit(kind=kinds.MASK_TURNED, found=found, means=means)
+        return Misalignment(kind=kinds.MASK_ROTATED, found=found, means=means)
     return None
 
 
@@ -51,9 +55,9 @@ def _moved(alignment: Alignment) -> str:
 
 
 def sizes_text(mask: np.ndarray, image: np.ndarray) -> str:
-    """`500x480, photograph 999x960: 0.5 times the size`."""
+    """`500x480, image 999x960: 0.5 times the size`."""
     (h, w), (mh, mw) = image.shape[:2], mask.shape
-    text = f"{mw}x{mh}, photograph {w}x{h}"
+    text = f"{mw}x{mh}, image {w}x{h}"
     if (mh, mw) == (w, h):
         return text + ": lying instead of upright"
     if abs(mh / h - mw / w) < 0.01 * mh / h:

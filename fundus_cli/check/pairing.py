@@ -20,13 +20,13 @@ MASK_FOLDER = re.compile(r"mask|label|manual|annotation|vessel|target|seg|truth|
 MAX_DEPTH = 3
 
 Pairs = dict[tuple[str, str], Path]
-"""{(role of the mask, id of the photograph): mask of another name}."""
+"""{(role of the mask, id of the image): mask of another name}."""
 
 
 def suggested_pairs(pairing: Pairing) -> Pairs:
-    """Masks that belong to a photograph by their name, though it is not that of the template.
+    """Masks that belong to an image by their name, though it is not that of the template.
 
-    What all photographs and what all masks have in common at the start and at the end of their
+    What all images and what all masks have in common at the start and at the end of their
     names is taken away; then case and leading zeros are. Only what is left over on both sides is
     paired, and only where it is unique on both.
     """
@@ -96,7 +96,7 @@ def pairing_findings(pairing: Pairing, pairs: Pairs, root: Path) -> list[Finding
         names = [below(path, root) for path in m.files]
         text, todo = f"{m.split} {m.role}", ""
         match m.kind:
-            case MismatchKind.no_photograph:
+            case MismatchKind.no_image:
                 text = f"{m.split}: expected {m.template}; {_overview(root)}"
                 todo = _where(m, root)
             case MismatchKind.not_listed:
@@ -109,7 +109,7 @@ def pairing_findings(pairing: Pairing, pairs: Pairs, root: Path) -> list[Finding
                     todo = "rename the mask, or fix=true pairs them in a copy"
             case MismatchKind.left_over:
                 if m.files[0] in mask_of:
-                    text += f"; its name suggests the photograph {mask_of[m.files[0]]}"
+                    text += f"; its name suggests the image {mask_of[m.files[0]]}"
                     todo = "rename the mask, or fix=true pairs them in a copy"
         found.append(finding(PAIRING[m.kind], names, text, split=m.split, todo=todo))
     return found
@@ -138,9 +138,9 @@ def _overview(root: Path) -> str:
 
 
 def _where(mismatch: Mismatch, root: Path) -> str:
-    """The overrides that find the photographs, where folder names leave no doubt."""
+    """The overrides that find the images, where folder names leave no doubt."""
     if mismatch.split == "test":
-        return "data.test=null if there are no test photographs; otherwise set data.test.image"
+        return "data.test=null if there are no test images; otherwise set data.test.image"
     folders = list(_folders(root))
     images = [n for n in folders if IMAGE_FOLDER.search(n) and not MASK_FOLDER.search(n)]
     masks = [n for n in folders if MASK_FOLDER.search(n)]

@@ -8,13 +8,13 @@ from pathlib import Path
 from fundus_cli.check.findings import below
 from fundus_cli.check.inspect_dataset import Survey, survey
 from fundus_cli.check.inspect_image import Inspected
-from fundus_cli.check.repair_image import Change, Entry, Mender, left_out, mask_folder
+from fundus_cli.check.repair_image import Change, Entry, ImageRepairer, left_out, mask_folder
 from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
 from fundus_cli.data.mismatches import Mismatch, MismatchKind
 from fundus_cli.data.templates import SampleFiles
 from fundus_cli.errors import RunFolderError
 from fundus_cli.run.files import write_whole
-from fundus_cli.runtime.timeouts import Patience, in_order
+from fundus_cli.runtime.timeouts import Timeout, in_order
 
 PRESET = Path("configs") / "data" / "repaired.yaml"
 SUFFIX = "{id}.*"
@@ -26,7 +26,7 @@ class Repair:
 
     Attributes:
         changes: a row per thing that was changed or left out.
-        written: {train or test: photographs in the copy}.
+        written: {train or test: images in the copy}.
         after: the copy, checked again.
     """
 
@@ -64,10 +64,10 @@ def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Rep
     """
     entries, changes = _entries(result)
     written = {"train": 0, "test": 0}
-    mender = Mender(result.config, result.root, folder)
-    patience = Patience.of(result.config)
-    mended = in_order(mender, entries, patience, lambda entry: f"copying {entry.files.image}")
-    for entry, (is_written, of_entry) in zip(entries, mended, strict=True):
+    repairer = ImageRepairer(result.config, result.root, folder)
+    timeout = Timeout.of(result.config)
+    repaired = in_order(repairer, entries, timeout, lambda entry: f"copying {entry.files.image}")
+    for entry, (is_written, of_entry) in zip(entries, repaired, strict=True):
         changes += of_entry
         written[entry.split] += is_written
         progress(len(entries))
@@ -78,8 +78,8 @@ def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Rep
 
 
 def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
-    """The photographs to copy, with all their masks, and what is left out from the start."""
-    copy_of = _equal_photographs(result)
+    """The images to copy, with all their masks, and what is left out from the start."""
+    copy_of = _equal_images(result)
     entries, changes = [], []
     for split, pairing in result.pairings.items():
         pairs = result.pairs[split]
@@ -99,7 +99,7 @@ def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
             entries.append(Entry(split=split, files=files, doubled=of_this, renamed=renamed))
         used = set(pairs.values())
         changes += [
-            left_out(m.files[0], result.root, "no photograph belongs to it")
+            left_out(m.files[0], result.root, "no image belongs to it")
             for m in pairing.mismatches
             if _is_left_over(m) and m.files[0] not in used
         ]
@@ -123,8 +123,8 @@ def _with_pairs(files: SampleFiles, pairs: dict[tuple[str, str], Path]) -> Sampl
     return replace(files, targets=targets, fov=fov)
 
 
-def _equal_photographs(result: Survey) -> dict[Path, Path]:
-    """{photograph to leave out: the equal one that stays}; test photographs stay."""
+def _equal_images(result: Survey) -> dict[Path, Path]:
+    """{image to leave out: the equal one that stays}; test images stay."""
     first: dict[str, Inspected] = {}
     left: dict[Path, Path] = {}
     structures = set(result.config.structures)
@@ -132,7 +132,7 @@ def _equal_photographs(result: Survey) -> dict[Path, Path]:
     def rank(one: Inspected) -> tuple[bool, bool, str]:
         return not structures <= set(one.covered), one.job.split != "test", one.job.files.id
 
-    for one in sorted(result.photographs, key=rank):
+    for one in sorted(result.fundus_images, key=rank):
         if not one.pixel_hash:
             continue
         kept = first.setdefault(one.pixel_hash, one)

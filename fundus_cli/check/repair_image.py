@@ -1,4 +1,4 @@
-"""One photograph with its masks into the repaired copy."""
+"""One image with its masks into the repaired copy."""
 
 import io
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from PIL import Image
 
 from fundus_cli.check.file_header import read_facts
 from fundus_cli.check.findings import below, printable
-from fundus_cli.check.mask_repair import LeftOut, MaskMender, MendedMask
+from fundus_cli.check.mask_repair import LeftOut, MaskRepairer, RepairedMask
 from fundus_cli.config import DataConfig
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import read_fov_mask
 from fundus_cli.data.samples import mask_rule
 from fundus_cli.data.templates import SampleFiles
@@ -23,7 +23,7 @@ from fundus_cli.run.files import machine_error, write_whole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A photograph to copy.
+    """An image to copy.
 
     Attributes:
         split: train or test.
@@ -44,7 +44,7 @@ class Change:
     Attributes:
         file: in the copy; "" when left out.
         source: in the data set.
-        is_lost: a photograph that the copy lacks, though it shows something of its own.
+        is_lost: an image that the copy lacks, though it shows something of its own.
     """
 
     file: str
@@ -69,58 +69,58 @@ def left_out(path: Path, root: Path, why: str, is_lost: bool = False) -> Change:
     return Change(file="", source=source, what="left out", why=printable(why), is_lost=is_lost)
 
 
-class Mender:
-    """Writes photographs into the copy; safe to call from several threads."""
+class ImageRepairer:
+    """Writes images into the copy; safe to call from several threads."""
 
     def __init__(self, config: DataConfig, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
         self._structures = config.structures
         self._most = config.max_megapixels
-        self._masks = MaskMender(mask_rule(config), self._most)
+        self._masks = MaskRepairer(mask_rule(config), self._most)
 
     def __call__(self, entry: Entry) -> tuple[bool, list[Change]]:
-        """(whether the photograph is in the copy, what was changed)."""
+        """(whether the image is in the copy, what was changed)."""
         try:
-            return True, self._mend(entry)
+            return True, self._repair(entry)
         except LeftOut as error:
             why = error.why
             if error.path != entry.files.image:
                 why = f"{below(error.path, self._root)}: {why}"
             return False, [left_out(entry.files.image, self._root, why, is_lost=True)]
 
-    def _mend(self, entry: Entry) -> list[Change]:
+    def _repair(self, entry: Entry) -> list[Change]:
         files = entry.files
-        image = self._photograph(entry)
+        image = self._image(entry)
         fov, fov_row = self._field_of_view(entry, image)
-        masks: list[tuple[str, MendedMask]] = []
+        masks: list[tuple[str, RepairedMask]] = []
         single = len(self._structures) == 1
         for structure in self._structures:
             if structure not in files.targets:
                 raise LeftOut(files.image, f"has no {structure} mask")
             path = files.targets[structure]
             self._only_one(entry, f"{structure} mask", lambda p: self._masks.read(p).pixels)
-            mended = self._masks.fitted(files.image, path, image, fov)
+            repaired = self._masks.fitted(files.image, path, image, fov)
             if path in entry.renamed:
-                mended.steps.append(("mask paired by its name", f"was {printable(path.name)}"))
-            masks.append((mask_folder(entry.split, structure, single), mended))
+                repaired.steps.append(("mask paired by its name", f"was {printable(path.name)}"))
+            masks.append((mask_folder(entry.split, structure, single), repaired))
         rows: list[Change] = []
         for structure, path in files.observer2.items():
             try:
-                mended = self._masks.fitted(files.image, path, image, fov)
-                masks.append((f"{entry.split}_observer2/{structure}", mended))
+                repaired = self._masks.fitted(files.image, path, image, fov)
+                masks.append((f"{entry.split}_observer2/{structure}", repaired))
             except LeftOut as error:
                 rows.append(left_out(path, self._root, error.why))
-        rows += self._write_photograph(entry, image)
-        for place, mended in masks:
-            rows += self._write_mask(place, files.id, mended)
+        rows += self._write_image(entry, image)
+        for place, repaired in masks:
+            rows += self._write_mask(place, files.id, repaired)
         self._write_png(f"{entry.split}_fov", files.id, fov)
         return [*rows, fov_row]
 
-    def _photograph(self, entry: Entry) -> np.ndarray:
+    def _image(self, entry: Entry) -> np.ndarray:
         path = entry.files.image
-        self._only_one(entry, "photograph", lambda p: read_photograph(p, self._most))
+        self._only_one(entry, "image", lambda p: read_image(p, self._most))
         try:
-            image = read_photograph(path, self._most)
+            image = read_image(path, self._most)
         except BadFile as error:
             raise LeftOut(path, str(error)) from error
         return image
@@ -138,7 +138,7 @@ class Mender:
 
     def _field_of_view(self, entry: Entry, image: np.ndarray) -> tuple[np.ndarray, Change]:
         """The field of view of its file where that can be used, otherwise found."""
-        path, why = entry.files.fov, "found in the photograph"
+        path, why = entry.files.fov, "found in the image"
         fov = None
         if path is not None:
             try:
@@ -159,7 +159,7 @@ class Mender:
         file = printable(f"{entry.split}_fov/{entry.files.id}.png")
         return fov, Change(file=file, source=source, what=what, why=printable(why))
 
-    def _write_photograph(self, entry: Entry, image: np.ndarray) -> list[Change]:
+    def _write_image(self, entry: Entry, image: np.ndarray) -> list[Change]:
         path, place = entry.files.image, f"{entry.split}_images"
         facts = read_facts(path, self._most)
         source = below(path, self._root)
@@ -170,10 +170,12 @@ class Mender:
         self._write_bytes(place, entry.files.id + _ending(path), path.read_bytes())
         return []
 
-    def _write_mask(self, place: str, identifier: str, mended: MendedMask) -> list[Change]:
-        file = self._write_png(place, identifier, mended.pixels)
-        source = below(mended.path, self._root)
-        return [Change(file=file, source=source, what=what, why=why) for what, why in mended.steps]
+    def _write_mask(self, place: str, identifier: str, repaired: RepairedMask) -> list[Change]:
+        file = self._write_png(place, identifier, repaired.pixels)
+        source = below(repaired.path, self._root)
+        return [
+            Change(file=file, source=source, what=what, why=why) for what, why in repaired.steps
+        ]
 
     def _write_png(self, place: str, identifier: str, pixels: np.ndarray) -> str:
         """An image as it is, a mask (0 and 1, or bool) as 0 and 255."""

@@ -30,7 +30,7 @@ def text_lines(result: Survey, max_files: int | None) -> list[str]:
     """
     lines = [f"data={result.config.name} data.root={printable(str(result.root))}"]
     for split in SPLITS:
-        of_split = [one for one in result.photographs if one.job.split == split]
+        of_split = [one for one in result.fundus_images if one.job.split == split]
         if of_split:
             lines += _split_lines(split, of_split)
     lines += _covered_lines(result)
@@ -42,21 +42,21 @@ def text_lines(result: Survey, max_files: int | None) -> list[str]:
     return lines
 
 
-def _split_lines(split: str, photographs: Sequence[Inspected]) -> list[str]:
-    lines = [f"  {split}: {len(photographs)} photographs"]
-    seen = [one.facts[path] for one in photographs if (path := one.job.files.image) in one.facts]
-    sizes = (f"{one.hw[1]}x{one.hw[0]}" for one in photographs if one.hw is not None)
+def _split_lines(split: str, fundus_images: Sequence[Inspected]) -> list[str]:
+    lines = [f"  {split}: {len(fundus_images)} images"]
+    seen = [one.facts[path] for one in fundus_images if (path := one.job.files.image) in one.facts]
+    sizes = (f"{one.hw[1]}x{one.hw[0]}" for one in fundus_images if one.hw is not None)
     lines.append(f"    sizes      {_most(sizes)}")
-    lines.append(f"    formats    {_most(f.spelling for f in seen)}")
+    lines.append(f"    formats    {_most(f.encoding for f in seen)}")
     masks = [
         one.facts[path]
-        for one in photographs
+        for one in fundus_images
         for path in one.job.files.targets.values()
         if path in one.facts
     ]
-    lines.append(f"    masks      {_most(f.spelling for f in masks)}")
-    own = sum(one.job.files.fov is not None for one in photographs)
-    lines.append(f"    field of view  {own} from files, {len(photographs) - own} found")
+    lines.append(f"    masks      {_most(f.encoding for f in masks)}")
+    own = sum(one.job.files.fov is not None for one in fundus_images)
+    lines.append(f"    field of view  {own} from files, {len(fundus_images) - own} found")
     return lines
 
 
@@ -73,7 +73,7 @@ def _covered_lines(result: Survey) -> list[str]:
     for structure in result.config.structures:
         shares = [
             one.covered[structure] / one.inside
-            for one in result.photographs
+            for one in result.fundus_images
             if structure in one.covered
         ]
         if shares:
@@ -104,12 +104,12 @@ def plain(result: Survey) -> dict[str, object]:
         "root": printable(str(result.root)),
         "counts": counts(result.findings),
         "findings": [one.plain() for one in result.findings],
-        "photographs": [_photograph(one, result) for one in result.photographs],
+        "images": [_image_facts(one, result) for one in result.fundus_images],
         "contact_sheet": [path.name for path in result.pages],
     }
 
 
-def _photograph(one: Inspected, result: Survey) -> dict[str, object]:
+def _image_facts(one: Inspected, result: Survey) -> dict[str, object]:
     facts = one.facts.get(one.job.files.image)
     files = one.job.files
     return {
@@ -139,7 +139,7 @@ def repair_lines(made: Repair, result: Survey, folder: Path) -> list[str]:
     """What the repaired copy holds, what is not in it, and the command that trains on it."""
     told = Counter(change.what for change in made.changes)
     number = " and ".join(f"{count} {split}" for split, count in made.written.items())
-    lines = ["", f"REPAIRED COPY  {printable(str(folder))}: {number} photographs"]
+    lines = ["", f"REPAIRED COPY  {printable(str(folder))}: {number} images"]
     lines += [f"  {what}: {count}" for what, count in told.items()]
     left = [change for change in made.changes if not change.file]
     lines += [f"    {change.source}   {change.why}" for change in left]

@@ -45,15 +45,15 @@ PROGRAMS = {
             module="train",
             groups=("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment"),
             intro="""\
-fundus-train trains a U-Net on retinal photographs and scores it.
+fundus-train trains a U-Net on retinal images and scores it.
 
-  fundus-train                                        try it: trains on generated photographs
+  fundus-train                                        try it: trains on synthetic images
   fundus-train data.root=my_data                      {train,test}_images/ {train,test}_masks/
   fundus-train data=drive data.root=path/to/DRIVE     a public data set in its official layout
   fundus-train data.root=my_data epochs=50 model.base_channels=32 optimizer.lr=3e-4
   fundus-train output=outputs/train/mine resume=auto  continue what was stopped
   fundus-train -m model.base_channels=8,16,32 optimizer.lr=1e-3,3e-4     try every combination
-  fundus-eval checkpoint=outputs/train/mine/best.pt   score it again, or on other photographs
+  fundus-eval checkpoint=outputs/train/mine/best.pt   score it again, or on other images
 """,
         ),
         Program(
@@ -61,10 +61,10 @@ fundus-train trains a U-Net on retinal photographs and scores it.
             module="evaluate",
             groups=("data",),
             intro="""\
-fundus-eval scores a checkpoint on photographs with masks.
+fundus-eval scores a checkpoint on images with masks.
 
   fundus-eval checkpoint=outputs/train/mine/best.pt            the numbers that training printed
-  fundus-eval checkpoint=outputs/train/mine split=val          on the validation photographs
+  fundus-eval checkpoint=outputs/train/mine split=val          on the validation images
   fundus-eval checkpoint=... data=stare data.root=path/to/STARE    on another data set
 """,
         ),
@@ -99,7 +99,7 @@ fundus-check tells everything that is wrong with a data set, and repairs what is
             module="predict",
             groups=(),
             intro="""\
-fundus-predict draws masks for photographs that have none.
+fundus-predict draws masks for images that have none.
 
   fundus-predict checkpoint=outputs/train/mine/best.pt input=photos/ output=masks/
   fundus-predict checkpoint=... input=photo.jpg overlay=true probability=true

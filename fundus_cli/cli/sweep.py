@@ -24,7 +24,7 @@ from fundus_cli.errors import ConfigError
 from fundus_cli.report.leaderboard import read_jobs
 from fundus_cli.report.leaderboard_text import leaderboard_table
 from fundus_cli.report.run_files import JOB_FILE
-from fundus_cli.run.folder import held
+from fundus_cli.run.folder import locked
 from fundus_cli.run.signals import StopRequest
 
 PLUGINS = {
@@ -74,7 +74,7 @@ def run_sweep(
         main = hydra.main(
             config_path="pkg://fundus_cli.configs", config_name=program, version_base="1.3"
         )
-        with held(str(sweep_dir), key="hydra.sweep.dir"):
+        with locked(str(sweep_dir), key="hydra.sweep.dir"):
             main(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error

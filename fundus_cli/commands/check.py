@@ -13,7 +13,7 @@ from fundus_cli.data.dataset import resolve_root
 from fundus_cli.errors import DataError, RunFolderError
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import write_csv, write_json, write_whole
-from fundus_cli.run.folder import check_writable, held
+from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.terminal import Terminal
 
 REPORT = "report.json"
@@ -45,12 +45,12 @@ def check(config: CheckConfig, overrides: Sequence[str], terminal: Terminal) -> 
         )
     if config.fix:
         refuse_place(folder, root)
-    with held(config.output) as folder:
+    with locked(config.output) as folder:
         sheet_folder = folder if config.contact_sheet else None
         result = survey(config.data, root, sheet_folder, terminal.reading)
         terminal.close_bar()
         for line in text_lines(result, MAX_FILES_SHOWN):
-            terminal.say(line)
+            terminal.print_line(line)
         lines, content = text_lines(result, None), plain(result)
         left, lost = result.wrong, 0
         if config.fix:
@@ -60,22 +60,22 @@ def check(config: CheckConfig, overrides: Sequence[str], terminal: Terminal) -> 
             lost = sum(change.is_lost for change in repaired.changes)
             said = repair_lines(repaired, result, folder)
             for line in said:
-                terminal.say(line)
+                terminal.print_line(line)
             lines += said
             content["repair"] = repaired.plain()
             write_csv(folder / "changes.csv", [change.plain() for change in repaired.changes])
         elif left:
             lines += ["", f"a repaired copy: {_fix_command(config, overrides)}"]
-            terminal.say("\n".join(lines[-2:]))
+            terminal.print_line("\n".join(lines[-2:]))
         text = "\n".join(lines) + "\n"
         write_whole(folder / "report.txt", lambda file: file.write(text.encode()))
         write_json(folder / REPORT, content)
-        terminal.say(f"\nreport: {folder / 'report.txt'}, {folder / REPORT}")
+        terminal.print_line(f"\nreport: {folder / 'report.txt'}, {folder / REPORT}")
         if result.pages:
             more = f" to {result.pages[-1].name}" if len(result.pages) > 1 else ""
-            terminal.say(f"contact sheet: {result.pages[0]}{more}")
+            terminal.print_line(f"contact sheet: {result.pages[0]}{more}")
     if left or lost:
-        parts = [f"{lost} photographs left out of the repaired copy"] if lost else []
+        parts = [f"{lost} images left out of the repaired copy"] if lost else []
         parts += [summed(left) + " still in it" * config.fix] if left else []
         raise DataError(f"{', '.join(parts)}; {folder / 'report.txt'} lists them")
 

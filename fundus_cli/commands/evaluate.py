@@ -17,13 +17,13 @@ from fundus_cli.evaluation.scoring import samples_to_score, score, score_members
 from fundus_cli.inference.ensembles import Ensemble, Member, check_agreement, member_names
 from fundus_cli.inference.loading import predictor_of
 from fundus_cli.inference.predictor import Predictor
-from fundus_cli.report.score_files import say_scores, write_numbers, write_scores
+from fundus_cli.report.score_files import print_scores, write_numbers, write_scores
 from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
 from fundus_cli.run.context import Context
 from fundus_cli.run.environment import describe
 from fundus_cli.run.files import write_csv, write_json
-from fundus_cli.run.folder import check_writable, held, write_status
+from fundus_cli.run.folder import check_writable, locked, write_status
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.device import choose_device
 from fundus_cli.runtime.memory import keep_freed_memory
@@ -35,8 +35,8 @@ AS_TRAINED = "as_trained"
 def data_config(config: EvalConfig, changes: Mapping[str, Any], stored: DataConfig) -> DataConfig:
     """What to score: the checkpoint's own data set or another one.
 
-    How photographs are prepared for the network belongs to the network, so it always comes from
-    the checkpoint; what angle their camera shows belongs to the photographs.
+    How images are prepared for the network belongs to the network, so it always comes from
+    the checkpoint; what angle their camera shows belongs to the images.
     """
     if config.data.name == AS_TRAINED:
         return change_data(stored, changes)
@@ -75,14 +75,14 @@ def evaluate(config: EvalConfig, changes: Mapping[str, Any], terminal: Terminal)
     check_agreement(saved, on=("structures",))
     prepared = [data_config(config, changes, own.config.data) for own in saved]
     if config.data.name == AS_TRAINED:
-        check_same_photographs(saved, prepared)
+        check_same_images(saved, prepared)
     members, warnings = load_members(config, saved, prepared, terminal)
     first, data = members[0], prepared[0]
     split = config.split.value
-    with held(config.output) as folder:
+    with locked(config.output) as folder:
         terminal.log_to(folder / "eval.log")
         for line in (*warnings, *seen_in_training(members, split)):
-            terminal.say(line)
+            terminal.print_line(line)
         if len(members) == 1:
             predictor: Predictor | Ensemble = first.predictor
             evaluation = score(
@@ -100,10 +100,10 @@ def evaluate(config: EvalConfig, changes: Mapping[str, Any], terminal: Terminal)
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
         write_json(folder / "environment.json", describe(first.predictor.device, dtype))
         write_scores(folder, evaluation, predictor, first.samples, config.overlays, data)
-        say_scores(evaluation, terminal.say)
+        print_scores(evaluation, terminal.print_line)
         duration_s = round(time.monotonic() - started, 1)
         write_status(folder, "done", scored_split=split, duration_s=duration_s)
-        terminal.say(f"evaluation folder: {folder}")
+        terminal.print_line(f"evaluation folder: {folder}")
         make_report(folder, terminal)
     return evaluation
 
@@ -114,7 +114,7 @@ def _plain(config: EvalConfig) -> dict[str, object]:
     return plain
 
 
-def check_same_photographs(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -> None:
+def check_same_images(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -> None:
     """Raise ConfigError when `as trained` means one data set for one network, one for another."""
     places = [(own.name, own.root, own.train, own.test) for own in data]
     others = [i for i, place in enumerate(places) if place != places[0]]
@@ -122,7 +122,7 @@ def check_same_photographs(saved: Sequence[Checkpoint], data: Sequence[DataConfi
         named = list_names(f"{saved[i].path}: {data[i].name} {data[i].root}" for i in others)
         raise ConfigError(
             f"data: {saved[0].path} was trained on {data[0].name} {data[0].root}, but {named}; "
-            "say which photographs to score with data=... data.root=..."
+            "say which images to score with data=... data.root=..."
         )
 
 
@@ -151,7 +151,7 @@ def load_members(
         size = data.fov_diameter_px
         if size not in datasets:
             same_files = replace(prepared[0], fov_diameter_px=size)
-            datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.drawing)
+            datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.generating)
             terminal.close_bar()
         structures = own.config.data.structures
         members.append(
@@ -186,12 +186,12 @@ def score_several(
         write_numbers(place, own)
     write_csv(folder / "members.csv", member_rows(evaluation))
     for line in member_table(evaluation).splitlines():
-        terminal.say(line)
+        terminal.print_line(line)
     return evaluation
 
 
 def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
-    """Warnings when photographs to score are among those that a network's training used."""
+    """Warnings when images to score are among those that a network's training used."""
     warnings = []
     samples = members[0].samples
     for member in members:
@@ -204,7 +204,7 @@ def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
             seen = [sample.id for sample in samples if sample.file_hash in hashes]
             if seen and not (used == split == "val"):
                 warnings.append(
-                    f"warning: {whose}{len(seen)} of these photographs {did}, so their score says "
+                    f"warning: {whose}{len(seen)} of these images {did}, so their score says "
                     f"{'nothing' if used == 'train' else 'too much'} about new ones: "
                     f"{', '.join(seen)}"
                 )

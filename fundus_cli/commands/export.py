@@ -15,7 +15,7 @@ from fundus_cli.config import (
     Precision,
     to_plain,
 )
-from fundus_cli.data.samples import Photograph, prepare
+from fundus_cli.data.samples import FundusImage, prepare
 from fundus_cli.errors import FundusError, RunFolderError
 from fundus_cli.export.formats import (
     Run,
@@ -37,10 +37,10 @@ from fundus_cli.run.checkpoint import Checkpoint, checkpoint_paths
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import write_whole
 from fundus_cli.runtime.device import choose_device
-from fundus_cli.synthetic.render import draw_photograph
+from fundus_cli.synthetic.render import render_image
 
-NUM_PHOTOGRAPHS = 8
-PHOTOGRAPH_PX = 256
+NUM_IMAGES = 8
+IMAGE_PX = 256
 MAX_DIFFERENCE = 1e-5
 TIE = 1e-6
 """A pixel whose probability is so close to the threshold falls to either side by rounding alone."""
@@ -53,11 +53,11 @@ def run(config: ExportConfig, context: Context) -> None:
         FundusError: as `export`.
     """
     with context.stop.unwinding():
-        path = export(config, context.terminal.say)
-        context.terminal.say(f"exported: {path}")
+        path = export(config, context.terminal.print_line)
+        context.terminal.print_line(f"exported: {path}")
 
 
-def export(config: ExportConfig, say: Callable[[str], object]) -> Path:
+def export(config: ExportConfig, print_line: Callable[[str], object]) -> Path:
     """Write the file once it is known to predict what the checkpoint predicts; returns its path.
 
     Raises:
@@ -83,7 +83,7 @@ def export(config: ExportConfig, say: Callable[[str], object]) -> Path:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: file.write(content))
-    say(f"checked on {NUM_PHOTOGRAPHS} photographs, one by one and in batches of 3: {found}")
+    print_line(f"checked on {NUM_IMAGES} images, one by one and in batches of 3: {found}")
     return path
 
 
@@ -113,7 +113,7 @@ def describe(members: Sequence[Checkpoint], predictor: Predictor) -> dict[str, s
         "models": json.dumps([to_plain(saved.config.model) for saved in members]),
         "image": "(N, 3, H, W) uint8 RGB, scaled until the field of view is fov_diameter_px wide",
         "fov_mask": "(N, 1, H, W) bool, the field of view at the same scale",
-        "native_fov_mask": "(N, 1, h, w) bool, the field of view at the photograph's own size",
+        "native_fov_mask": "(N, 1, h, w) bool, the field of view at the image's own size",
         "probability": "(N, S, h, w) float32, in the order of structures",
     }
 
@@ -147,18 +147,20 @@ def compare(
 ) -> tuple[float, int]:
     """Largest difference of probabilities, and the number of mask pixels that differ.
 
-    Against fundus-predict's own way for each of the photographs; then in batches of 3 and at odd
-    sizes, against the same photographs one by one.
+    Against fundus-predict's own way for each of the images; then in batches of 3 and at odd
+    sizes, against the same images one by one.
     """
-    photographs = list(_photographs(saved))
+    fundus_images = list(_synthetic_images(saved))
     worst, unequal = 0.0, 0
-    for photograph in photographs:
-        expected = predictor.probability(photograph)[None]
-        difference, pixels = _compared(run(*_inputs([photograph])), expected, threshold)
+    for fundus_image in fundus_images:
+        expected = predictor.probability(fundus_image)[None]
+        difference, pixels = _compared(run(*_inputs([fundus_image])), expected, threshold)
         worst, unequal = max(worst, difference), unequal + pixels
-    for start in range(0, NUM_PHOTOGRAPHS - 2, 3):
-        batch = [_cut(p, photographs, odd=start > 0) for p in photographs[start : start + 3]]
-        expected = np.concatenate([predictor.probability(photograph)[None] for photograph in batch])
+    for start in range(0, NUM_IMAGES - 2, 3):
+        batch = [_cut(p, fundus_images, odd=start > 0) for p in fundus_images[start : start + 3]]
+        expected = np.concatenate(
+            [predictor.probability(fundus_image)[None] for fundus_image in batch]
+        )
         difference, pixels = _compared(run(*_inputs(batch)), expected, threshold)
         worst, unequal = max(worst, difference), unequal + pixels
     return worst, unequal
@@ -172,25 +174,25 @@ def _compared(found: np.ndarray, expected: np.ndarray, threshold: float) -> tupl
     return float(np.abs(found - expected).max()), int(unequal.sum())
 
 
-def _photographs(saved: Checkpoint) -> Iterator[Photograph]:
+def _synthetic_images(saved: Checkpoint) -> Iterator[FundusImage]:
     """Drawn ones, so that they are at hand everywhere and always the same."""
-    for index in range(NUM_PHOTOGRAPHS):
-        drawn = draw_photograph(0, index, PHOTOGRAPH_PX)
+    for index in range(NUM_IMAGES):
+        drawn = render_image(0, index, IMAGE_PX)
         yield prepare(
             str(index), drawn.image, drawn.fov, "file", saved.config.data.working_diameter_px
         )
 
 
-def _cut(photograph: Photograph, among: Sequence[Photograph], *, odd: bool) -> Photograph:
+def _cut(fundus_image: FundusImage, among: Sequence[FundusImage], *, odd: bool) -> FundusImage:
     """The upper left part, of one size for all; both sides even, or both odd."""
     height, width = np.min([p.fov_mask.shape for p in among], axis=0) * 7 // 8
     size = (int(height) // 2 * 2 + odd, int(width) // 2 * 2 - odd)
-    image = photograph.image[:, : size[0], : size[1]].transpose(1, 2, 0)
-    fov = photograph.fov_mask[: size[0], : size[1]]
-    return prepare(photograph.id, np.ascontiguousarray(image), fov, "file", None)
+    image = fundus_image.image[:, : size[0], : size[1]].transpose(1, 2, 0)
+    fov = fundus_image.fov_mask[: size[0], : size[1]]
+    return prepare(fundus_image.id, np.ascontiguousarray(image), fov, "file", None)
 
 
-def _inputs(batch: Sequence[Photograph]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _inputs(batch: Sequence[FundusImage]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (
         np.stack([p.image for p in batch]),
         np.stack([p.fov_mask[None] for p in batch]),

@@ -1,4 +1,4 @@
-"""fundus-predict behind the door: photographs in, a mask for each of them and one table out."""
+"""fundus-predict behind the door: images in, a mask for each of them and one table out."""
 
 import csv
 import time
@@ -22,13 +22,13 @@ from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
-from fundus_cli.run.folder import check_writable, held
+from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.device import choose_device
 from fundus_cli.runtime.memory import keep_freed_memory
 from fundus_cli.runtime.pipeline import pipelined
-from fundus_cli.runtime.timeouts import Patience, in_order, in_time
+from fundus_cli.runtime.timeouts import Timeout, in_order, in_time
 
 TABLE = "predictions.csv"
 SETTINGS = "predict.json"
@@ -48,20 +48,20 @@ def run(config: PredictConfig, context: Context) -> None:
 
 
 def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> list[Row]:
-    """Write a mask for every photograph; returns the table's rows.
+    """Write a mask for every image; returns the table's rows.
 
     Raises:
-        FundusError: a checkpoint cannot be used; or, after all others are done, photographs that
+        FundusError: a checkpoint cannot be used; or, after all others are done, images that
             cannot be used or files that stand in the way; or their drive does not answer within
             timeout_s.
     """
-    looking = f"input={config.input}: finding the photographs"
-    jobs = in_time(lambda: find_jobs(config.input, config.fov), _patience(config), looking)
+    looking = f"input={config.input}: finding the images"
+    jobs = in_time(lambda: find_jobs(config.input, config.fov), _timeout(config), looking)
     members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
     if all(trained_on(saved) == "demo" for saved in members):
-        terminal.say(
-            "note: trained on generated photographs alone; experiment=vessels_demo is made for use "
-            "on real ones, and your own annotated photographs are better still"
+        terminal.print_line(
+            "note: trained on synthetic images alone; experiment=vessels_demo is made for use "
+            "on real ones, and your own annotated images are better still"
         )
     predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
     threshold = shared_threshold(members)
@@ -73,16 +73,16 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
         max_megapixels=config.max_megapixels or data.max_megapixels,
         fov_angle_deg=_angle_deg(config, members),
     )
-    with held(config.output) as folder:
+    with locked(config.output) as folder:
         prediction = Prediction(config, data, predictor, threshold.value, folder)
-        in_time(lambda: _check_places(jobs, prediction), _patience(config), looking)
+        in_time(lambda: _check_places(jobs, prediction), _timeout(config), looking)
         settings = _settings(config, data, members, predictor, threshold)
         _check_settings(folder, settings, config)
         return _predict_all(jobs, prediction, stop, terminal)
 
 
 def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | None:
-    """What the photographs' camera shows: as told, or as that of the training photographs.
+    """What the images' camera shows: as told, or as that of the training images.
 
     Raises:
         ConfigError: the members' cameras show different angles, so that none can be assumed; or an
@@ -92,7 +92,7 @@ def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | 
     if first.fov_diameter_px is None:
         if told is not None:
             raise ConfigError(
-                f"fov_angle_deg={told:g}: {members[0].path} works at the photographs' own size, "
+                f"fov_angle_deg={told:g}: {members[0].path} works at the images' own size, "
                 "whatever their camera shows; leave it out"
             )
         return first.fov_angle_deg
@@ -101,13 +101,13 @@ def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | 
         told_apart = " and ".join(f"{angle:g}" for angle in angles)
         raise ConfigError(
             f"fov_angle_deg: the checkpoints were trained on cameras of {told_apart} "
-            f"degrees; say what these photographs show, as in fov_angle_deg={angles[-1]:g}"
+            f"degrees; say what these images show, as in fov_angle_deg={angles[-1]:g}"
         )
     return told or first.fov_angle_deg
 
 
 def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
-    """Refuse to write over a photograph, or two files under one name."""
+    """Refuse to write over an image, or two files under one name."""
     inputs = {job.path.resolve() for job in jobs if job.path.is_file()}
     taken: set[Path] = set()
     for job in jobs:
@@ -115,7 +115,7 @@ def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
             if path.resolve() in inputs:
                 raise ConfigError(
                     f"output={prediction.config.output}: {plain_name(str(path))} is one of the "
-                    "photographs; choose another folder"
+                    "images; choose another folder"
                 )
             if path in taken:
                 raise ConfigError(
@@ -134,7 +134,7 @@ def _settings(
     predictor: Predictor,
     threshold: Threshold,
 ) -> dict[str, Any]:
-    """All that the masks depend on beside the photographs."""
+    """All that the masks depend on beside the images."""
     return {
         "fundus_cli": __version__,
         "checkpoints": {plain_name(str(saved.path)): file_sha256(saved.path) for saved in members},
@@ -169,8 +169,8 @@ def _predict_all(
 ) -> list[Row]:
     table = prediction.folder / TABLE
     rows = _rows_before(table)
-    patience = _patience(prediction.config)
-    are_done = in_order(lambda job: _is_done(job, prediction, rows), jobs, patience, _reading)
+    timeout = _timeout(prediction.config)
+    are_done = in_order(lambda job: _is_done(job, prediction, rows), jobs, timeout, _reading)
     wanted = [job for job, is_done in zip(jobs, are_done, strict=True) if not is_done]
     problems = Problems()
     started = written = time.monotonic()
@@ -178,7 +178,7 @@ def _predict_all(
     stop.defer()
     try:
         stages = (prediction.read, prediction.compute, prediction.write)
-        for job, result in pipelined(wanted, *stages, patience, _reading):
+        for job, result in pipelined(wanted, *stages, timeout, _reading):
             terminal.predicting(len(wanted))
             if isinstance(result, UnusableFile):
                 found = f" [{result.found}]" if result.found else ""
@@ -189,29 +189,31 @@ def _predict_all(
                 rows[job.name] = result
                 num_masks += 1
                 if result["warnings"]:
-                    terminal.say(f"warning: {job.name}: {result['warnings']}")
+                    terminal.print_line(f"warning: {job.name}: {result['warnings']}")
             if time.monotonic() - written > TABLE_EVERY_S:
                 write_csv(table, _in_order(rows, jobs))
                 written = time.monotonic()
             stop.raise_if_asked(
-                f"{num_masks} of {len(wanted)} photographs done; the same command does the rest"
+                f"{num_masks} of {len(wanted)} images done; the same command does the rest"
             )
     finally:
         terminal.close_bar()
         write_csv(table, _in_order(rows, jobs))
     seconds = time.monotonic() - started
     kept = f"; {len(jobs) - len(wanted)} were there already" if len(wanted) < len(jobs) else ""
-    done = f"{num_masks} photograph{'s' * (num_masks != 1)} predicted"
+    done = f"{num_masks} image{'s' * (num_masks != 1)} predicted"
     rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
-    terminal.say(f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}")
-    # Masks often lie beside the photographs, and then there are many of them.
+    terminal.print_line(
+        f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}"
+    )
+    # Masks often lie beside the images, and then there are many of them.
     hint = " (a pattern such as photos/*.jpg leaves files out)" if len(jobs) > 1 else ""
     problems.raise_if_any(f"input={prediction.config.input}: {done}, the others were not{hint}:")
     return _in_order(rows, jobs)
 
 
-def _patience(config: PredictConfig) -> Patience:
-    return Patience(limit_s=config.timeout_s, key="timeout_s")
+def _timeout(config: PredictConfig) -> Timeout:
+    return Timeout(limit_s=config.timeout_s, key="timeout_s")
 
 
 def _reading(job: Job) -> str:
@@ -219,10 +221,13 @@ def _reading(job: Job) -> str:
 
 
 def _rows_before(table: Path) -> dict[str, Row]:
-    """The rows of an earlier call by photograph; a table that cannot be read counts as none."""
+    """The rows of an earlier call by image; a table that cannot be read counts as none."""
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            return {row["photograph"]: dict(row) for row in csv.DictReader(file)}
+            rows = (dict(row) for row in csv.DictReader(file))
+            # Up to version 0.1.0 the first column was called "photograph".
+            named = ({"image": row.pop("photograph", ""), **row} for row in rows)
+            return {row["image"]: row for row in named}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
 
@@ -240,6 +245,6 @@ def _is_done(job: Job, prediction: Prediction, rows: dict[str, Row]) -> bool:
 
 
 def _in_order(rows: dict[str, Row], jobs: Sequence[Job]) -> list[Row]:
-    """The rows of this call's photographs first, in their order; then those of earlier calls."""
+    """The rows of this call's images first, in their order; then those of earlier calls."""
     names = list(dict.fromkeys([*(job.name for job in jobs), *rows]))
     return [rows[name] for name in names if name in rows]

@@ -1,4 +1,4 @@
-"""A photograph's prediction as files: masks, probabilities, overlay, field of view."""
+"""An image's prediction as files: masks, probabilities, overlay, field of view."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ IN_THE_WAY = "stands in the way and is not what this call would write; overwrite
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFiles:
-    """The files that one photograph becomes."""
+    """The files that one image becomes."""
 
     masks: dict[str, Path]
     probabilities: dict[str, Path]
@@ -38,7 +38,7 @@ def output_files(
     overlay: bool,
     fov: bool,
 ) -> OutputFiles:
-    """Where a photograph's files go; with several structures each has a folder of its own."""
+    """Where an image's files go; with several structures each has a folder of its own."""
     several = len(structures) > 1
 
     def of_each(base: Path) -> dict[str, Path]:

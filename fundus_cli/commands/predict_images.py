@@ -1,4 +1,4 @@
-"""What every photograph of a call of fundus-predict goes through: read, predict, write."""
+"""What every image of a call of fundus-predict goes through: read, predict, write."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from fundus_cli.commands.predict_files import (
 from fundus_cli.commands.predict_inputs import Job
 from fundus_cli.config import DataConfig, PredictConfig
 from fundus_cli.data.file_names import plain_name
-from fundus_cli.data.samples import Photograph, UnusableFile, file_sha256, read_for_prediction
-from fundus_cli.inference.image_quality import doubts
+from fundus_cli.data.samples import FundusImage, UnusableFile, file_sha256, read_for_prediction
+from fundus_cli.inference.image_quality import quality_warnings
 from fundus_cli.inference.predictor import Predictor
-from fundus_cli.report.structure_overlays import draw_structures
+from fundus_cli.report.structure_overlays import render_structures
 
 Row = dict[str, Any]
 """A row of predictions.csv."""
@@ -27,16 +27,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A photograph that was read, its native pixels where they are drawn on, and what is odd."""
+    """An image that was read, its native pixels where they are drawn on, and what is odd."""
 
-    photograph: Photograph
+    fundus_image: FundusImage
     image: np.ndarray | None
-    doubts: list[str]
+    quality_warnings: list[str]
     sha256: str
 
 
 class Prediction:
-    """What every photograph of one call goes through: read, predict, write."""
+    """What every image of one call goes through: read, predict, write."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Prediction:
     def read(self, job: Job) -> Loaded | UnusableFile:
         """Decode and prepare."""
         try:
-            photograph, image = read_for_prediction(job.name, job.path, job.fov, self.data)
+            fundus_image, image = read_for_prediction(job.name, job.path, job.fov, self.data)
             return Loaded(
-                photograph=photograph,
+                fundus_image=fundus_image,
                 image=image if self.config.overlay else None,
-                doubts=doubts(photograph, image),
+                quality_warnings=quality_warnings(fundus_image, image),
                 sha256=file_sha256(job.path),
             )
         except UnusableFile as error:
@@ -80,7 +80,7 @@ class Prediction:
         """(S, h, w) float32 probabilities."""
         if isinstance(loaded, UnusableFile):
             return None
-        return self.predictor.probability(loaded.photograph)
+        return self.predictor.probability(loaded.fundus_image)
 
     def write(
         self, job: Job, loaded: Loaded | UnusableFile, probability: np.ndarray | None
@@ -91,12 +91,12 @@ class Prediction:
         assert probability is not None
         masks = probability >= self.threshold
         files, overwrite = self.files(job), self.config.overwrite
-        fov = loaded.photograph.native_fov.unpack()[0]
+        fov = loaded.fundus_image.native_fov.unpack()[0]
         try:
             for path, plane in zip(files.probabilities.values(), probability, strict=False):
                 write_png(path, probability_pixels(plane), overwrite)
             if files.overlay is not None and loaded.image is not None:
-                write_png(files.overlay, draw_structures(loaded.image, masks, fov), overwrite)
+                write_png(files.overlay, render_structures(loaded.image, masks, fov), overwrite)
             if files.fov is not None:
                 write_png(files.fov, mask_pixels(fov), overwrite)
             for path, mask in zip(files.masks.values(), masks, strict=True):
@@ -106,10 +106,10 @@ class Prediction:
         return job, self._row(job, loaded, masks, int(fov.sum()))
 
     def _row(self, job: Job, loaded: Loaded, masks: np.ndarray, fov_px: int) -> Row:
-        photograph = loaded.photograph
-        height, width = photograph.native_hw
+        fundus_image = loaded.fundus_image
+        height, width = fundus_image.native_hw
         row: Row = {
-            "photograph": job.name,
+            "image": job.name,
             "mask": plain_name(job.target.as_posix()),
             "height_px": height,
             "width_px": width,
@@ -119,11 +119,11 @@ class Prediction:
             row |= {f"{structure}_px": area, f"{structure}_share_of_fov": round(area / fov_px, 6)}
         return {
             **row,
-            "fov_origin": photograph.fov_origin,
+            "fov_origin": fundus_image.fov_origin,
             "fov_px": fov_px,
             "fov_share_of_image": round(fov_px / (height * width), 6),
-            # In full, so that another program scales the photograph to the same size.
-            "fov_diameter_px": repr(photograph.fov_diameter_px),
-            "warnings": "; ".join(loaded.doubts),
+            # In full, so that another program scales the image to the same size.
+            "fov_diameter_px": repr(fundus_image.fov_diameter_px),
+            "warnings": "; ".join(loaded.quality_warnings),
             "sha256": loaded.sha256,
         }

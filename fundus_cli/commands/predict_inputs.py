@@ -1,4 +1,4 @@
-"""Which photographs to predict, and which files each of them becomes."""
+"""Which images to predict, and which files each of them becomes."""
 
 import re
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fundus_cli.data.decoding import is_readable_name
-from fundus_cli.data.file_names import photograph_stem, plain_name
+from fundus_cli.data.file_names import image_stem, plain_name
 from fundus_cli.data.templates import JUNK, FileIndex
 from fundus_cli.errors import DataError, list_names
 
@@ -16,13 +16,13 @@ PATTERN = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One photograph to predict.
+    """One image to predict.
 
     Attributes:
-        path: the photograph.
+        path: the image.
         name: its path below the folder that was asked for, as a table shows it.
         target: path of its mask below the output folder (and below a structure's folder).
-        fov: its field-of-view mask; None: found in the photograph.
+        fov: its field-of-view mask; None: found in the image.
     """
 
     path: Path
@@ -32,18 +32,18 @@ class Job:
 
 
 def find_jobs(source: str, fov: str | None) -> list[Job]:
-    """The photographs that `source` names, in order of their names.
+    """The images that `source` names, in order of their names.
 
     Args:
-        source: a file, a folder (the photographs right in it) or a pattern.
+        source: a file, a folder (the images right in it) or a pattern.
         fov: a folder of field-of-view masks or a template with {id}.
 
     Raises:
-        DataError: there is no photograph.
+        DataError: there is no image.
     """
     base, paths = _found(source)
     if not paths:
-        raise DataError(f"input={source}: no photograph there")
+        raise DataError(f"input={source}: no image there")
     relative = [path.relative_to(base) for path in paths]
     masks = _fov_masks(fov)
     return [
@@ -51,14 +51,14 @@ def find_jobs(source: str, fov: str | None) -> list[Job]:
             path=path,
             name=plain_name(below.as_posix()),
             target=target,
-            fov=_own(masks, photograph_stem(path.name), fov),
+            fov=_own(masks, image_stem(path.name), fov),
         )
         for path, below, target in zip(paths, relative, target_names(relative), strict=True)
     ]
 
 
 def _found(source: str) -> tuple[Path, list[Path]]:
-    """The folder from which names count, and the photographs in it."""
+    """The folder from which names count, and the images in it."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path, _kept(path.iterdir())
@@ -79,20 +79,20 @@ def _kept(paths: Iterable[Path]) -> list[Path]:
     return sorted(p for p in paths if is_readable_name(p.name) and not JUNK.fullmatch(p.name))
 
 
-def target_names(photographs: Sequence[Path]) -> list[Path]:
-    """A mask's path for each photograph: its own name with the ending .png.
+def target_names(fundus_images: Sequence[Path]) -> list[Path]:
+    """A mask's path for each image: its own name with the ending .png.
 
-    Where photographs differ in the ending alone (or in case or Unicode form, which some file
+    Where images differ in the ending alone (or in case or Unicode form, which some file
     systems do not tell apart) all of them keep their ending before .png, and if that is not
     enough, are numbered.
     """
-    targets = [path.with_name(photograph_stem(path.name) + ".png") for path in photographs]
+    targets = [path.with_name(image_stem(path.name) + ".png") for path in fundus_images]
     groups = defaultdict(list)
     for index, target in enumerate(targets):
         groups[_folded(target)].append(index)
     for indices in groups.values():
         for index in indices if len(indices) > 1 else ():
-            targets[index] = photographs[index].with_name(photographs[index].name + ".png")
+            targets[index] = fundus_images[index].with_name(fundus_images[index].name + ".png")
     taken: set[str] = set()
     for index, target in enumerate(targets):
         number = 1

@@ -22,7 +22,7 @@ from fundus_cli.report.run_files import (
 )
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import machine_error
-from fundus_cli.run.folder import held
+from fundus_cli.run.folder import locked
 from fundus_cli.run.terminal import Terminal
 
 
@@ -59,10 +59,10 @@ def make_report(folder: Path, terminal: Terminal) -> None:
     try:
         from fundus_cli.report.run_page import write_report
 
-        terminal.say(f"report: {write_report(folder)}")
+        terminal.print_line(f"report: {write_report(folder)}")
     except Exception as error:
         terminal.record(traceback.format_exc())
-        terminal.say(
+        terminal.print_line(
             f"warning: {REPORT_NAME} could not be made ({type(error).__name__}: {error}); "
             f"fundus-report path={folder} tries again"
         )
@@ -74,7 +74,7 @@ def make_missing_report(output: str, terminal: Terminal) -> None:
     Raises:
         RunFolderError: another process holds the folder.
     """
-    with held(output) as folder:
+    with locked(output) as folder:
         if not (folder / REPORT_NAME).exists():
             make_report(folder, terminal)
 
@@ -85,8 +85,8 @@ def _one_run(folder: Path, terminal: Terminal) -> Path:
     page = write_report(folder)
     run = read_run(folder)
     for line in run_lines(run):
-        terminal.say(line)
-    terminal.say(f"report: {page}")
+        terminal.print_line(line)
+    terminal.print_line(f"report: {page}")
     return page
 
 
@@ -160,6 +160,6 @@ def _compare(folder: Path, runs: Sequence[Run], names: Sequence[str], terminal: 
     board = write_leaderboard(folder, runs, names)
     page = folder / LEADERBOARD_NAME
     for line in leaderboard_table(board).splitlines():
-        terminal.say(line)
-    terminal.say(f"leaderboard: {page}")
+        terminal.print_line(line)
+    terminal.print_line(f"leaderboard: {page}")
     return page

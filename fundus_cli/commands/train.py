@@ -16,15 +16,15 @@ from fundus_cli.report.tracker import check_tracker, tracked
 from fundus_cli.run.context import Context
 from fundus_cli.run.environment import changes, describe
 from fundus_cli.run.files import read_json, write_json
-from fundus_cli.run.folder import check_unused, check_writable, held, holds_run, write_status
+from fundus_cli.run.folder import check_unused, check_writable, holds_run, locked, write_status
 from fundus_cli.run.machine_errors import trouble
 from fundus_cli.run.resume import (
     check_config,
     check_init_from,
     check_manifest,
     finished,
-    goes_on,
     newest_checkpoint,
+    will_resume,
 )
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.memory import keep_freed_memory
@@ -45,14 +45,18 @@ def run(config: TrainConfig, context: Context) -> None:
     keep_freed_memory()
     terminal = context.terminal
     if finished(config):
-        terminal.say(f"output={config.output}: already complete; a larger epochs continues it")
+        terminal.print_line(
+            f"output={config.output}: already complete; a larger epochs continues it"
+        )
         with context.stop.unwinding():
             make_missing_report(config.output, terminal)
         return
     check_init_from(config)
     check_tracker(config)
     with context.stop.unwinding():
-        dataset = load_dataset(config.data, progress=terminal.reading, drawing=terminal.drawing)
+        dataset = load_dataset(
+            config.data, progress=terminal.reading, generating=terminal.generating
+        )
     terminal.close_bar()
     train(config, dataset, context)
 
@@ -68,8 +72,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> dict[str, 
     context.stop.defer()
     terminal = context.terminal
     # Loaded first: the initial weights may be those of the run that is about to be moved.
-    pretrained = None if goes_on(config) else load_pretrained(config)
-    with held(config.output, config.overwrite) as folder:
+    pretrained = None if will_resume(config) else load_pretrained(config)
+    with locked(config.output, config.overwrite) as folder:
         check_unused(config)
         terminal.log_to(folder / "train.log")
         try:
@@ -104,13 +108,13 @@ def _train_in(
 
     started = time.monotonic()
     stop, terminal = context.stop, context.terminal
-    saved = newest_checkpoint(folder, terminal.say) if config.resume else None
+    saved = newest_checkpoint(folder, terminal.print_line) if config.resume else None
     notes = _checked_resume(saved, config, dataset) if saved else []
-    trainer = Trainer(config, dataset, folder, stop, Console(terminal.say, terminal.step))
+    trainer = Trainer(config, dataset, folder, stop, Console(terminal.print_line, terminal.step))
     if saved:
         trainer.restore(saved)
     elif pretrained:
-        notes += trainer.begin_with(pretrained)
+        notes += trainer.load_initial_weights(pretrained)
     write_json(folder / "config.json", to_plain(config))
     environment = describe(trainer.device, str(trainer.learner.dtype).removeprefix("torch."))
     if saved:
@@ -119,14 +123,14 @@ def _train_in(
     write_json(folder / "splits.json", split_ids(dataset))
     write_status(folder, "running")
     for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
-        terminal.say(line)
+        terminal.print_line(line)
     name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
 
     def draw() -> None:
         # Imported after the first epoch, so that the first step does not wait for matplotlib.
-        from fundus_cli.report.loss_curves import draw_curves
+        from fundus_cli.report.loss_curves import plot_curves
 
-        draw_curves(trainer.progress.rows, folder / "curves.png", name)
+        plot_curves(trainer.progress.rows, folder / "curves.png", name)
 
     if trainer.progress.rows:
         draw()
@@ -142,7 +146,7 @@ def _train_in(
     summary = _finish(folder, config, dataset, trainer, context)
     summary["duration_s"] = round(time.monotonic() - started, 1)
     write_status(folder, "done", **summary)
-    terminal.say(f"run folder: {folder}")
+    terminal.print_line(f"run folder: {folder}")
     stop.leave_at_once(f"the run is complete but for its page: fundus-report path={folder}")
     make_report(folder, terminal)
     return summary
@@ -159,7 +163,7 @@ def _checked_resume(saved: "Checkpoint", config: TrainConfig, dataset: Dataset) 
 
 
 def split_ids(dataset: Dataset) -> dict[str, list[str]]:
-    """Which photograph went where."""
+    """Which image went where."""
     ids = {split: [s.id for s in samples] for split, samples in dataset.samples.items()}
     return {**ids, "skipped": list(dataset.skipped)}
 
@@ -169,13 +173,13 @@ def opening_lines(config: TrainConfig, dataset: Dataset, trainer: "Trainer") -> 
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
     weights = sum(p.numel() for p in trainer.learner.model.parameters())
     lines = [
-        f"{config.data.name}: {sizes} photographs of {', '.join(dataset.structures)}",
+        f"{config.data.name}: {sizes} images of {', '.join(dataset.structures)}",
         f"{config.model.name.value}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
         f"on {trainer.device} in {str(trainer.learner.dtype).removeprefix('torch.')}",
     ]
-    num_test, num_told = len(dataset.samples.get("test", [])), len(trainer.test_samples)
-    if num_told < num_test:
-        lines.append(f"test loss after each epoch: of {num_told} of the {num_test} photographs")
+    num_test, num_shown = len(dataset.samples.get("test", [])), len(trainer.test_samples)
+    if num_shown < num_test:
+        lines.append(f"test loss after each epoch: of {num_shown} of the {num_test} images")
     lines += [f"skipped: {name}" for name in dataset.skipped]
     return lines
 
@@ -191,7 +195,7 @@ def _finish(
     from fundus_cli.evaluation.scoring import score
     from fundus_cli.inference.ensembles import Member
     from fundus_cli.inference.loading import predictor_of
-    from fundus_cli.report.score_files import say_scores, write_scores
+    from fundus_cli.report.score_files import print_scores, write_scores
     from fundus_cli.run import checkpoint
 
     stop, terminal = context.stop, context.terminal
@@ -209,7 +213,7 @@ def _finish(
     saved = checkpoint.load(best if best.exists() else folder / "last.pt")
     split = next((s for s in ("test", "val") if dataset.samples.get(s)), None)
     if split is None:
-        terminal.say("no test and no val photographs: nothing to score")
+        terminal.print_line("no test and no val images: nothing to score")
         return summary
     member = Member(
         name="",
@@ -229,6 +233,6 @@ def _finish(
     evaluation = score(member, config.data.name, split, progress=scored)
     terminal.close_bar()
     write_scores(folder, evaluation, member.predictor, member.samples, config.overlays, config.data)
-    say_scores(evaluation, terminal.say)
+    print_scores(evaluation, terminal.print_line)
     pooled = {name: evaluation.pooled(name) for name in dataset.structures}
     return {**summary, "scored_split": split, "pooled": pooled}

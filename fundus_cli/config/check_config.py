@@ -14,7 +14,7 @@ class CheckConfig:
     fix: bool
     """Write a repaired copy into `output`."""
     contact_sheet: bool
-    """Draw every photograph with the outline of its masks."""
+    """Draw every image with the outline of its masks."""
     output: str
 
     def __post_init__(self) -> None:

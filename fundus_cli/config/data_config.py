@@ -1,4 +1,4 @@
-"""Keys of the group `data`: files, splits, and how photographs become samples."""
+"""Keys of the group `data`: files, splits, and how images become samples."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,13 +30,13 @@ class SplitConfig:
     """Where the files of one split lie, as path templates below data.root with one {id}."""
 
     image: str
-    """The photograph. `*` as the ending stands for any image type that can be read."""
+    """The image. `*` as the ending stands for any image type that can be read."""
     targets: dict[str, str]
     """One mask per structure: name of the structure -> template. The names order the channels."""
     fov: str | None = None
-    """The field-of-view mask, where the set has one; otherwise it is found in the photograph."""
+    """The field-of-view mask, where the set has one; otherwise it is found in the image."""
     fov_optional: bool = False
-    """Where no field-of-view mask is there at all, find them in the photographs."""
+    """Where no field-of-view mask is there at all, find them in the images."""
     observer2: dict[str, str] = field(default_factory=dict)
     """A second observer's masks, scored beside the network."""
     ids: list[str] = field(default_factory=lambda: ["*"])
@@ -105,14 +105,14 @@ class DataConfig:
     """k: cut train into k folds; `fold` is held out for validation."""
     fold: int
     fov_diameter_px: int | None
-    """Photographs are scaled until a field of view of 45 degrees has this diameter, others in
+    """Images are scaled until a field of view of 45 degrees has this diameter, others in
     proportion to their angle; null keeps native size."""
     patch_px: int | None
-    """Side of the random training patches; null trains on whole photographs."""
+    """Side of the random training patches; null trains on whole images."""
     patches_per_epoch: int
-    """Training patches of an epoch, dealt to the photographs in turn."""
+    """Training patches of an epoch, dealt to the images in turn."""
     patches_per_image: int | None
-    """Training patches per photograph and epoch instead; whole photographs are taken once."""
+    """Training patches per image and epoch instead; whole images are taken once."""
     normalisation: Normalisation
     """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV;
     local: mean and deviation are those around each pixel."""
@@ -127,15 +127,15 @@ class DataConfig:
     mask_foreground: list[str]
     """Grey levels or #rrggbb colours that count as the structure, all others being background."""
     max_megapixels: float
-    """Photographs with more pixels are refused before they are decoded."""
+    """Images with more pixels are refused before they are decoded."""
     demo: DemoConfig | None
     fov_angle_deg: float | None = None
     """Angle that the camera's field of view spans; null: REFERENCE_ANGLE_DEG."""
     timeout_s: float = 300.0
-    """Seconds that listing the folder, or reading one photograph and its masks, may take before the
+    """Seconds that listing the folder, or reading one image and its masks, may take before the
     command gives up."""
     cache_gb: float = 4.0
-    """Decoded photographs held in memory, in gigabytes; those beyond it lie in a temporary file."""
+    """Decoded images held in memory, in gigabytes; those beyond it lie in a temporary file."""
 
     def __post_init__(self) -> None:
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")

@@ -30,9 +30,9 @@ class EvalConfig:
     threshold: int | float | str
     """`checkpoint`: the one that training chose."""
     tta: bool | None
-    """Average the four mirrored versions of each photograph; null: as in training."""
+    """Average the four mirrored versions of each image; null: as in training."""
     shape_metrics: bool
-    """Centrelines, distances of outlines and widths; about three seconds per large photograph."""
+    """Centrelines, distances of outlines and widths; about three seconds per large image."""
     overlays: int
     output: str
 

@@ -19,34 +19,34 @@ class PredictConfig:
     checkpoint: Any
     """One file or run folder, or a list of them."""
     input: str
-    """A photograph, a folder or a pattern."""
+    """An image, a folder or a pattern."""
     output: str
     fov: str | None
-    """Field-of-view masks as folder or template; null, or no mask for a photograph: found in it."""
+    """Field-of-view masks as folder or template; null, or no mask for an image: found in it."""
     fov_angle_deg: float | None
-    """Angle that the photographs' camera shows; null: as that of the training photographs."""
+    """Angle that the images' camera shows; null: as that of the training images."""
     probability: bool
     """Write probabilities as 16-bit PNG."""
     overlay: bool
-    """Write the photograph with the structures drawn on it."""
+    """Write the image with the structures drawn on it."""
     fov_mask: bool
     """Write the field of view."""
     overwrite: bool
     threshold: int | float | str
     """`checkpoint`: the one that training chose; of several checkpoints the mean."""
     tta: bool | None
-    """Average the four mirrored versions of each photograph; null: as in training."""
+    """Average the four mirrored versions of each image; null: as in training."""
     device: Device
     precision: Precision | None
     """null: as in training."""
     max_megapixels: float | None
     timeout_s: float
-    """Seconds that finding the photographs, or reading one, may take before it gives up."""
+    """Seconds that finding the images, or reading one, may take before it gives up."""
 
     def __post_init__(self) -> None:
         checkpoint_names(self.checkpoint)
         require_threshold(self.threshold, ("checkpoint",))
-        require(bool(self.input.strip()), "input", self.input, "a photograph, folder or pattern")
+        require(bool(self.input.strip()), "input", self.input, "an image, folder or pattern")
         require(bool(self.output.strip()), "output", self.output, "a folder's name")
         require(self.fov is None or bool(self.fov.strip()), "fov", self.fov, "null or a path")
         require(

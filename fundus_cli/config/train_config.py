@@ -130,7 +130,7 @@ class AugmentConfig:
     brightness: float
     """Add up to +-this (in units of full scale) to all channels."""
     contrast: float
-    """Multiply all channels by 1/(1+this) to 1+this around the photograph's mean."""
+    """Multiply all channels by 1/(1+this) to 1+this around the image's mean."""
     colour: float
     """Multiply each channel on its own by 1/(1+this) to 1+this."""
     detail: float = 0.0
@@ -180,9 +180,9 @@ class TrainConfig:
     ema_decay: float
     """Share of the average of the weights that each step keeps; 0: the last weights are scored."""
     tta: bool
-    """Average the four mirrored versions of each photograph when scoring at the end."""
+    """Average the four mirrored versions of each image when scoring at the end."""
     overlays: int
-    """How many test photographs are drawn with hits, misses and false alarms."""
+    """How many test images are drawn with hits, misses and false alarms."""
     tracker: TrackerName
     """Where the epochs are told beside log.csv and report.html."""
     output: str

@@ -130,7 +130,7 @@ def apply_geometry(draws: Draws, window: Tensor, out_hw: tuple[int, int]) -> Ten
 
     Bilinear, with zeros outside the window: a field of view that went in as 0 and 1 comes out
     below 1 wherever a pixel took anything from outside it. Where nothing turns or zooms the pixels
-    are only moved, to the bit. A whole photograph is its own window, of any H and W.
+    are only moved, to the bit. A whole image is its own window, of any H and W.
 
     Args:
         draws: of N samples.

@@ -1,6 +1,6 @@
 """Random changes of what a camera and a retina look like: light, contrast, colour, sharpness.
 
-Full scale is 0 to 1; where photographs are normalised locally it stands for -LOCAL_LIMIT to
+Full scale is 0 to 1; where images are normalised locally it stands for -LOCAL_LIMIT to
 LOCAL_LIMIT deviations, and each change means the same share of that.
 """
 
@@ -31,7 +31,7 @@ STRETCH = 2**19
 """Of so many in a row at most; a patch of 256 px has 3 * 2**16 values."""
 
 
-def apply_appearance(draws: Draws, image: Tensor) -> Tensor:
+def apply_photometric(draws: Draws, image: Tensor) -> Tensor:
     """Grey, detail, light, blur, sharpness, noise, contrast, brightness, colour; clamped once.
 
     Black surroundings change like all else.

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fundus_cli.config import AugmentConfig, DataConfig, Normalisation
 from fundus_cli.data import augment_geometric as augment
-from fundus_cli.data.augment_photometric import apply_appearance
+from fundus_cli.data.augment_photometric import apply_photometric
 from fundus_cli.data.disk_cache import SampleStore
-from fundus_cli.data.gpu_transfer import ResidentPhotographs, on_device
+from fundus_cli.data.gpu_transfer import ResidentImages, on_device
 from fundus_cli.data.normalisation import from_share, local_as_bytes, normalise, prepared_image
 from fundus_cli.data.samples import Sample
 from fundus_cli.runtime.randomness import Purpose, generator
@@ -27,7 +27,7 @@ class Batch:
         image: (N, 3, H, W) float32, normalised, 0 outside the field of view where that is set.
         target: (N, S, H, W) float32, 0 to 1.
         fov_mask: (N, 1, H, W) bool; False on padding too.
-        ids: the photographs' names.
+        ids: the images' names.
     """
 
     image: Tensor
@@ -40,7 +40,7 @@ class Batch:
 
 
 class TrainingSampler:
-    """Cuts, changes and stacks training patches from photographs held in memory."""
+    """Cuts, changes and stacks training patches from images held in memory."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class TrainingSampler:
         self.augmentation = augmentation
         self.seed = seed
         self.device = device
-        # Normalising a patch by itself would take its borders for the photograph's.
+        # Normalising a patch by itself would take its borders for the image's.
         self._images = {s.id: s.image for s in samples}
         if data.normalisation is Normalisation.local:
             store = SampleStore(data.cache_gb * 1e9)
             self._images = {s.id: store.kept_array(local_as_bytes(s)) for s in samples}
-        self._resident: ResidentPhotographs | None = None
-        if data.patch_px is not None and ResidentPhotographs.fit(samples, device):
-            self._resident = ResidentPhotographs(samples, self._images, device)
+        self._resident: ResidentImages | None = None
+        if data.patch_px is not None and ResidentImages.fit(samples, device):
+            self._resident = ResidentImages(samples, self._images, device)
         if data.patch_px is None:
             self.length = len(samples)
         elif data.patches_per_image is None:
@@ -74,7 +74,7 @@ class TrainingSampler:
         return self.length
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """The photograph of one patch: all in turn, going on in the next epoch."""
+        """The image of one patch: all in turn, going on in the next epoch."""
         return self.samples[(epoch * self.length + index) % len(self.samples)]
 
     def order(self, epoch: int) -> np.ndarray:
@@ -99,7 +99,7 @@ class TrainingSampler:
                 self._centre(s, patch, epoch, i) for s, i in zip(samples, indices, strict=True)
             ]
             planes = self._patches(samples, centres, draws, patch)
-        image = apply_appearance(draws, planes[:, :3])
+        image = apply_photometric(draws, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:
             case Normalisation.fov:
@@ -134,7 +134,7 @@ class TrainingSampler:
         return augment.apply_geometry(draws, on_device(windows, self.device), hw)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
-        """A pixel of the field of view, moved inwards so that the patch stays on the photograph."""
+        """A pixel of the field of view, moved inwards so that the patch stays on the image."""
         random = generator(Purpose.patch, self.seed, epoch, index)
         height, width = sample.fov_mask.shape
         y, x = height // 2, width // 2
@@ -146,7 +146,7 @@ class TrainingSampler:
 
 
 def whole_image(sample: Sample, normalisation: Normalisation, device: torch.device) -> Batch:
-    """One whole photograph as the network sees it when nothing is drawn."""
+    """One whole image as the network sees it when nothing is drawn."""
     image, fov_mask = prepared_image(sample, normalisation, device)
     target = torch.from_numpy(sample.target)[None].to(device).float().div_(255)
     return Batch(image, target, fov_mask, (sample.id,))

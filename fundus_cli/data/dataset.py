@@ -1,4 +1,4 @@
-"""A data config to the checked photographs of train, val and test, all problems told at once."""
+"""A data config to the checked images of train, val and test, all problems told at once."""
 
 import hashlib
 import json
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
-from fundus_cli.data.near_duplicates import alike_across_splits, equal_across_splits
+from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.splits import hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
 from fundus_cli.errors import ConfigError, DataError, Problems, list_names
-from fundus_cli.runtime.timeouts import Patience, in_time
-from fundus_cli.synthetic.write_set import DRAWING, write_demo
+from fundus_cli.runtime.timeouts import Timeout, in_time
+from fundus_cli.synthetic.write_set import GENERATOR_VERSION, write_demo
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The photographs of each split, and what was noticed while reading them."""
+    """The images of each split, and what was noticed while reading them."""
 
     structures: tuple[str, ...]
     samples: dict[str, list[Sample]]
@@ -38,8 +38,10 @@ class Dataset:
         }
 
 
-def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda total: None) -> Path:
-    """The data set's folder; data=demo is drawn on first use, with `drawing` called as it goes.
+def resolve_root(
+    config: DataConfig, generating: Callable[[int], None] = lambda total: None
+) -> Path:
+    """The data set's folder; data=demo is drawn on first use, with `generating` called as it goes.
 
     Raises:
         ConfigError: no data.root is given.
@@ -48,8 +50,8 @@ def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda tot
     """
     if config.demo is not None and config.name == "demo":
         root = Path(config.root).expanduser() if config.root else demo_folder(config)
-        if not in_time(root.exists, Patience.of(config), f"data.root={root}: looking for it"):
-            write_demo(root, config.demo, drawing)
+        if not in_time(root.exists, Timeout.of(config), f"data.root={root}: looking for it"):
+            write_demo(root, config.demo, generating)
         return root
     if config.root is None:
         raise ConfigError(
@@ -57,8 +59,8 @@ def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda tot
             f"data={config.name} data.root=path/to/{config.name}"
         )
     root = Path(config.root).expanduser()
-    patience, looking = Patience.of(config), f"data.root={root}: looking for it"
-    is_there, is_folder = in_time(lambda: (root.exists(), root.is_dir()), patience, looking)
+    timeout, looking = Timeout.of(config), f"data.root={root}: looking for it"
+    is_there, is_folder = in_time(lambda: (root.exists(), root.is_dir()), timeout, looking)
     if not is_folder:
         state = "is not a folder" if is_there else "does not exist"
         raise DataError(f"data.root={config.root}: {state}")
@@ -66,8 +68,8 @@ def resolve_root(config: DataConfig, drawing: Callable[[int], None] = lambda tot
 
 
 def demo_folder(config: DataConfig) -> Path:
-    """Where the generated photographs of these settings are kept."""
-    settings = json.dumps([DRAWING, to_plain(config.demo)], sort_keys=True)
+    """Where the synthetic images of these settings are kept."""
+    settings = json.dumps([GENERATOR_VERSION, to_plain(config.demo)], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return Path("outputs") / "demo" / digest
 
@@ -76,24 +78,24 @@ def load_dataset(
     config: DataConfig,
     splits: Sequence[str] = SPLITS,
     progress: Callable[[int], None] = lambda total: None,
-    drawing: Callable[[int], None] = lambda total: None,
+    generating: Callable[[int], None] = lambda total: None,
 ) -> Dataset:
-    """Pair, read and check every photograph of the wanted splits.
+    """Pair, read and check every image of the wanted splits.
 
     Args:
         config: the data config.
         splits: which of train, val and test to read.
-        progress: called once per photograph read with the number of photographs in all.
-        drawing: the same for each photograph that data=demo draws.
+        progress: called once per image read with the number of images in all.
+        drawing: the same for each image that data=demo draws.
 
     Raises:
         ConfigError, DataError: with everything that is wrong.
-        MachineError: listing the folder or reading a photograph takes longer than data.timeout_s.
+        MachineError: listing the folder or reading an image takes longer than data.timeout_s.
     """
-    root = resolve_root(config, drawing)
+    root = resolve_root(config, generating)
     files = in_time(
         lambda: _find_files(config, root, splits),
-        Patience.of(config),
+        Timeout.of(config),
         f"data.root={root}: listing its files",
     )
     if "train" in files:
@@ -103,10 +105,10 @@ def load_dataset(
     if config.on_bad is OnBad.stop:
         bad.raise_if_any(f"data.root={root}: files that cannot be used (data.on_bad=skip goes on)")
     skipped = tuple(line for _, names in bad.items() for line in names)
-    _refuse_copies(samples)
+    _refuse_duplicates(samples)
     for split in ("train",) if "train" in splits else ():
         if not samples[split]:
-            raise DataError(f"data.root={root}: no photograph is left in {split}")
+            raise DataError(f"data.root={root}: no image is left in {split}")
     warnings = (*_content_warnings(samples, config), *_leak_warnings(samples, config))
     return Dataset(
         structures=tuple(config.structures),
@@ -143,15 +145,15 @@ def _find_files(
 def cut_val(
     files: list[SampleFiles], config: DataConfig
 ) -> tuple[list[SampleFiles], list[SampleFiles]]:
-    """The photographs of train as (train, val)."""
-    held = hold_out(
+    """The images of train as (train, val)."""
+    locked = hold_out(
         [f.id for f in files],
         person=config.person,
         val_fraction=config.val_fraction,
         folds=config.folds,
         fold=config.fold,
     )
-    return [f for f in files if f.id not in held], [f for f in files if f.id in held]
+    return [f for f in files if f.id not in locked], [f for f in files if f.id in locked]
 
 
 def _read_all(
@@ -173,12 +175,12 @@ def _read_all(
     return samples, problems
 
 
-def _refuse_copies(samples: dict[str, list[Sample]]) -> None:
-    """Raise DataError when one photograph stands in two splits under any name."""
+def _refuse_duplicates(samples: dict[str, list[Sample]]) -> None:
+    """Raise DataError when one image stands in two splits under any name."""
     problems = Problems()
-    for names in equal_across_splits(samples):
+    for names in duplicates_across_splits(samples):
         problems.add(
-            "the same photograph in two splits, so a score would mean nothing; remove one", names
+            "the same image in two splits, so a score would mean nothing; remove one", names
         )
     problems.raise_if_any("data: leakage between splits")
 
@@ -200,7 +202,7 @@ def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> l
 
 
 def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
-    alike = alike_across_splits(samples)
+    alike = near_duplicates_across_splits(samples)
     warnings = [f"warning: one picture in two splits? {list_names(alike)}"] if alike else []
     if config.person is None:
         return warnings
@@ -210,7 +212,5 @@ def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list
             splits_by_person[person_of(sample.id, config.person)].add(split)
     shared = sorted(name for name, splits in splits_by_person.items() if len(splits) > 1)
     if shared:
-        warnings.append(
-            f"warning: photographs of one person in several splits: {list_names(shared)}"
-        )
+        warnings.append(f"warning: images of one person in several splits: {list_names(shared)}")
     return warnings

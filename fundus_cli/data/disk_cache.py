@@ -1,4 +1,4 @@
-"""Decoded photographs beyond a limit, moved from memory into files that vanish by themselves."""
+"""Decoded images beyond a limit, moved from memory into files that vanish by themselves."""
 
 import mmap
 import os
@@ -100,7 +100,7 @@ class SampleStore:
                 self._segment = mmap.mmap(file.fileno(), size)
         except OSError as error:
             raise MachineError(
-                f"{tempfile.gettempdir()}: photographs beyond data.cache_gb do not fit there "
+                f"{tempfile.gettempdir()}: images beyond data.cache_gb do not fit there "
                 f"({error.strerror}); set TMPDIR to a folder with more room, or raise data.cache_gb"
             ) from error
         self._used = 0

@@ -6,8 +6,8 @@ from pathlib import PurePath
 from fundus_cli.data.decoding import PNM_SUFFIXES
 
 
-def photograph_stem(name: str) -> str:
-    """A photograph's file name without its ending; of `.ppm.gz` both go."""
+def image_stem(name: str) -> str:
+    """An image's file name without its ending; of `.ppm.gz` both go."""
     path = PurePath(name)
     is_packed = path.suffix.lower() == ".gz" and path.stem.lower().endswith(PNM_SUFFIXES)
     return PurePath(path.stem).stem if is_packed else path.stem

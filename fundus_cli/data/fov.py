@@ -1,4 +1,4 @@
-"""The field of view, found in the photograph: the bright disc on its dark surround."""
+"""The field of view, found in the image: the bright disc on its dark surround."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ CONTRAST_SHARES = (0.12, 0.2, 0.06, 0.3, 0.45)
 MIN_CONTRAST = 6.0
 """Grey levels (of 255) that the retina must be above its surround."""
 MAX_BLACK = 16.0
-"""A photograph without contrast at or below this grey level shows nothing."""
+"""An image without contrast at or below this grey level shows nothing."""
 MAX_SURROUND_SHARE = 0.35
 """A corner brighter than this share of the retina's level is no dark surround."""
 MAX_SLOPE_SHARE = 0.25
@@ -39,7 +39,7 @@ def find_fov(image: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W) bool; all True where no dark surround can be told from the retina, all False where
-        the photograph is black.
+        the image is black.
     """
     height, width = image.shape[:2]
     factor = _factor(image)

@@ -1,4 +1,4 @@
-"""Arrays to the device that computes, and photographs that stay there."""
+"""Arrays to the device that computes, and images that stay there."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from fundus_cli.data.samples import Sample
 
 MAX_MEMORY_SHARE = 0.4
-"""Photographs may take this share of a GPU's free memory; the rest is for the network."""
+"""Images may take this share of a GPU's free memory; the rest is for the network."""
 
 
 def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
@@ -26,12 +26,12 @@ def zeros_and_ones(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).float()
 
 
-class ResidentPhotographs:
-    """Photographs and masks that lie on a device as bytes, so that windows are cut there.
+class ResidentImages:
+    """Images and masks that lie on a device as bytes, so that windows are cut there.
 
     Args:
         samples: with unique ids.
-        images: (3, H, W) uint8 by id, what the network sees of a photograph before augmentation.
+        images: (3, H, W) uint8 by id, what the network sees of an image before augmentation.
         device: where to hold them.
     """
 
@@ -74,5 +74,5 @@ class ResidentPhotographs:
 
 
 def num_bytes(samples: Sequence[Sample]) -> int:
-    """What `ResidentPhotographs` of these samples take."""
+    """What `ResidentImages` of these samples take."""
     return sum(s.fov_mask.size * (3 + len(s.target) + 1) for s in samples)

@@ -1,4 +1,4 @@
-"""One image file to one photograph, without guessing or misreading in silence."""
+"""One image file to one image, without guessing or misreading in silence."""
 
 import io
 import struct
@@ -21,16 +21,16 @@ from fundus_cli.data.decoding import (
     storage_of,
 )
 
-__all__ = ["READABLE_SUFFIXES", "BadFile", "image_size", "is_readable_name", "read_photograph"]
+__all__ = ["READABLE_SUFFIXES", "BadFile", "image_size", "is_readable_name", "read_image"]
 
-TRANSPARENT = "photograph is transparent in places; save it without transparency"
-BLACK_AND_WHITE = "photograph has only black and white; is it a mask?"
+TRANSPARENT = "image is transparent in places; save it without transparency"
+BLACK_AND_WHITE = "image has only black and white; is it a mask?"
 DIM = (
-    "photograph's values stay below a quarter of full scale, as if a 16-bit or float file held 8 to"
+    "image's values stay below a quarter of full scale, as if a 16-bit or float file held 8 to"
     " 14 bits; scale them to full scale (65535, or 1 in a float file), or save it with 8 bits"
 )
-NO_FULL_SCALE = "photograph holds whole numbers without a known full scale; save it with 8 bits"
-FLOAT_RANGE = "photograph holds float values outside 0 to 1; scale them, or save it with 8 bits"
+NO_FULL_SCALE = "image holds whole numbers without a known full scale; save it with 8 bits"
+FLOAT_RANGE = "image holds float values outside 0 to 1; scale them, or save it with 8 bits"
 
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
@@ -53,8 +53,8 @@ def image_size(path: Path, max_megapixels: float) -> tuple[int, int]:
     return (width, height) if sideways else (height, width)
 
 
-def read_photograph(path: Path, max_megapixels: float) -> NDArray[np.uint8]:
-    """The upright photograph as (H, W, 3), 0 to 255; grey is repeated, colour profiles are ignored.
+def read_image(path: Path, max_megapixels: float) -> NDArray[np.uint8]:
+    """The upright image as (H, W, 3), 0 to 255; grey is repeated, colour profiles are ignored.
 
     16-bit grey is value / 257, float grey value * 255, both rounded; of 16-bit colours the upper
     byte is kept. Nothing is ever stretched by its own range.

@@ -52,7 +52,7 @@ MAX_COLOURS = 256
 LABEL_SHARE = 15 / 255
 """Levels 0 to 15 of 255 are rather the numbers of structures than shades of one."""
 FOV_EDGE_SHARE = 0.1
-"""A JPEG's ringing along the border stays below this share; of a photograph, more is mid-grey."""
+"""A JPEG's ringing along the border stays below this share; of an image, more is mid-grey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

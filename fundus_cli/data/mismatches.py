@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class MismatchKind(Enum):
-    no_photograph = "no_photograph"
+    no_image = "no_image"
     not_listed = "not_listed"
     doubled = "doubled"
     missing = "missing"
@@ -16,13 +16,13 @@ class MismatchKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """One photograph or mask that the templates of a split do not pair.
+    """One image or mask that the templates of a split do not pair.
 
     Attributes:
-        role: `photograph`, `<structure> mask`, `field-of-view mask` or `second observer`.
+        role: `image`, `<structure> mask`, `field-of-view mask` or `second observer`.
         structure: the structure of a mask, otherwise "".
-        template: where the missing file is expected; of a left-over mask, where its photograph is.
-        files: those at fault; of a missing mask, its photograph.
+        template: where the missing file is expected; of a left-over mask, where its image is.
+        files: those at fault; of a missing mask, its image.
         near: a left-over file whose name differs only in case or leading zeros.
     """
 
@@ -39,8 +39,8 @@ class Mismatch:
         """(kind, offender) as `Problems` gathers them."""
         what = f"{self.split} {self.role}"
         match self.kind:
-            case MismatchKind.no_photograph:
-                return f"{self.split}: no photograph found; expected", self.template
+            case MismatchKind.no_image:
+                return f"{self.split}: no image found; expected", self.template
             case MismatchKind.not_listed:
                 kind = f"{self.split}: listed in data.{self.split}.ids but not found"
                 return kind, self.identifier
@@ -52,7 +52,7 @@ class Mismatch:
                 kind = f"{what} missing, expected {self.template}, for"
                 return kind, self.files[0].name + hint
             case MismatchKind.left_over:
-                return f"{what} without a photograph {self.template}", self.files[0].name
+                return f"{what} without an image {self.template}", self.files[0].name
 
 
 def plain_id(identifier: str) -> str:

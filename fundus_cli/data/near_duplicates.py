@@ -1,4 +1,4 @@
-"""Photographs that are the same picture: byte for byte, re-encoded, or scaled."""
+"""Images that are the same picture: byte for byte, re-encoded, or scaled."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,18 @@ SIGNATURE_PX = 64
 """Side of the thumbnail that is compared: enough for large vessels, too few for marks of JPEG."""
 BACKGROUND_PX = 4.0
 """Deviation, in thumbnail pixels, of the blur that is taken off: what is left is disc and vessels,
-without the bright field that all photographs share."""
+without the bright field that all images share."""
 SAME_PICTURE = 0.8
-"""Correlation from which two photographs are one picture; see docs/reliability.md for the gap
+"""Correlation from which two images are one picture; see docs/reliability.md for the gap
 that it stands in."""
 BLUR = gaussian_filter1d(np.eye(SIGNATURE_PX, dtype=np.float32), BACKGROUND_PX, axis=0)
 """Blurs a thumbnail, applied from both sides; many times faster than the filter itself."""
 BLOCK = 1024
-"""So many photographs of each split are compared at a time."""
+"""So many images of each split are compared at a time."""
 
 
 def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
-    """What a photograph looks like, as a unit vector of SIGNATURE_PX**2; all 0 without contrast.
+    """What an image looks like, as a unit vector of SIGNATURE_PX**2; all 0 without contrast.
 
     The dot product of two signatures is the correlation of the two pictures' fine contrast inside
     the field of view. The field of view is cut out and scaled to one size, so that neither the
@@ -53,7 +53,7 @@ def _thumbnail(plane: np.ndarray) -> NDArray[np.float32]:
     return np.asarray(small, dtype=np.float32)
 
 
-def equal_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
+def duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
     """`train/a.png = test/b.png` for every picture whose pixels stand in two splits."""
     places = defaultdict(list)
     for split, of_split in samples.items():
@@ -66,7 +66,7 @@ def equal_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
     ]
 
 
-def alike_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
+def near_duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
     """`train/a.png ~ test/b.jpg (correlation 0.99)` for pictures that look the same."""
     splits = [(split, of_split) for split, of_split in samples.items() if of_split]
     signatures = [_signatures(of_split) for _, of_split in splits]

@@ -1,6 +1,6 @@
-"""What a network sees instead of grey levels: deviations from the photograph, or from around.
+"""What a network sees instead of grey levels: deviations from the image, or from around.
 
-`fov` takes one mean and one deviation per channel of a photograph, so that exposure and colour of a
+`fov` takes one mean and one deviation per channel of an image, so that exposure and colour of a
 camera drop out. `local` takes them around every pixel, so that uneven illumination and the contrast
 of a region drop out too.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fundus_cli.config import Normalisation
 from fundus_cli.data.gpu_transfer import on_device, zeros_and_ones
-from fundus_cli.data.samples import Photograph
+from fundus_cli.data.samples import FundusImage
 
 LOCAL_SIGMA_PX = 40
 """Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""
@@ -26,16 +26,16 @@ MIN_STD = 1 / 255
 """One grey level: what lies below is noise of the file format."""
 
 
-def normalise(image: Tensor, fov_mask: Tensor, photographs: Sequence[Photograph]) -> Tensor:
-    """Zero mean and unit deviation per channel by each photograph's field of view; 0 outside it.
+def normalise(image: Tensor, fov_mask: Tensor, fundus_images: Sequence[FundusImage]) -> Tensor:
+    """Zero mean and unit deviation per channel by each image's field of view; 0 outside it.
 
     Args:
         image: (N, 3, H, W), 0 to 1; it is overwritten, as a fresh tensor costs more than the sums.
         fov_mask: (N, 1, H, W) bool.
-        photographs: N, for their statistics.
+        images: N, for their statistics.
     """
-    mean = on_device(np.stack([p.mean for p in photographs]), image.device)
-    std = on_device(np.stack([p.std for p in photographs]), image.device)
+    mean = on_device(np.stack([p.mean for p in fundus_images]), image.device)
+    std = on_device(np.stack([p.std for p in fundus_images]), image.device)
     return (
         image.sub_(mean[..., None, None]).div_(std[..., None, None]).mul_(zeros_and_ones(fov_mask))
     )
@@ -48,7 +48,7 @@ def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
     so that its edge is no edge. Made of operations that export.
 
     Args:
-        image: (N, 3, H, W) float32, 0 to 1, whole photographs.
+        image: (N, 3, H, W) float32, 0 to 1, whole images.
         fov_mask: (N, 1, H, W) bool.
 
     Returns:
@@ -86,10 +86,10 @@ def _spread(blocks: Tensor, image: Tensor) -> Tensor:
     return pixels[..., :height, :width]
 
 
-def local_as_bytes(photograph: Photograph) -> np.ndarray:
-    """`normalise_locally` of a photograph as (3, H, W) uint8, for `from_bytes`."""
-    image = torch.from_numpy(photograph.image)[None].float().div_(255)
-    local = normalise_locally(image, torch.from_numpy(photograph.fov_mask)[None, None])
+def local_as_bytes(fundus_image: FundusImage) -> np.ndarray:
+    """`normalise_locally` of an image as (3, H, W) uint8, for `from_bytes`."""
+    image = torch.from_numpy(fundus_image.image)[None].float().div_(255)
+    local = normalise_locally(image, torch.from_numpy(fundus_image.fov_mask)[None, None])
     share = local.add_(LOCAL_LIMIT).mul_(255 / (2 * LOCAL_LIMIT))
     return share.round_().to(torch.uint8)[0].numpy()
 
@@ -100,14 +100,14 @@ def from_share(share: Tensor, fov_mask: Tensor) -> Tensor:
 
 
 def prepared_image(
-    photograph: Photograph, normalisation: Normalisation, device: torch.device
+    fundus_image: FundusImage, normalisation: Normalisation, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Image (1, 3, H, W) float32 as the network sees it, and field of view (1, 1, H, W) bool."""
-    image = torch.from_numpy(photograph.image)[None].to(device).float().div_(255)
-    fov_mask = torch.from_numpy(photograph.fov_mask)[None, None].to(device)
+    image = torch.from_numpy(fundus_image.image)[None].to(device).float().div_(255)
+    fov_mask = torch.from_numpy(fundus_image.fov_mask)[None, None].to(device)
     match normalisation:
         case Normalisation.fov:
-            image = normalise(image, fov_mask, [photograph])
+            image = normalise(image, fov_mask, [fundus_image])
         case Normalisation.local:
             image = normalise_locally(image, fov_mask)
     return image, fov_mask

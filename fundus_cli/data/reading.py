@@ -1,4 +1,4 @@
-"""Photographs read by several threads or processes, of which one that hangs ends in a line."""
+"""Images read by several threads or processes, of which one that hangs ends in a line."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from fundus_cli.config import DataConfig
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.disk_cache import SampleStore
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.samples import Sample, UnusableFile, read_sample
 from fundus_cli.data.templates import SampleFiles
 from fundus_cli.errors import DataError
 from fundus_cli.runtime.processes import spread
-from fundus_cli.runtime.timeouts import Patience, in_time
+from fundus_cli.runtime.timeouts import Timeout, in_time
 
 
 def read_samples(
@@ -25,12 +25,12 @@ def read_samples(
     root: Path,
     progress: Callable[[int], None] = lambda total: None,
 ) -> list[Sample | UnusableFile]:
-    """Decode and check every photograph, in the order of `files`.
+    """Decode and check every image, in the order of `files`.
 
     Those beyond data.cache_gb lie in a temporary file.
 
     Raises:
-        MachineError: a photograph took longer than data.timeout_s, or the disk is full.
+        MachineError: an image took longer than data.timeout_s, or the disk is full.
     """
     read = partial(_sample_or_refusal, config=config, root=root)
     store = SampleStore(config.cache_gb * 1e9)
@@ -39,7 +39,7 @@ def read_samples(
     def reading(one: SampleFiles) -> str:
         return f"data.root={root}: reading {one.image.relative_to(root)}"
 
-    with closing(spread(read, files, Patience.of(config), reading)) as samples:
+    with closing(spread(read, files, Timeout.of(config), reading)) as samples:
         for one in samples:
             results.append(store.kept(one) if isinstance(one, Sample) else one)
             progress(len(files))
@@ -55,7 +55,7 @@ def _sample_or_refusal(files: SampleFiles, config: DataConfig, root: Path) -> Sa
 
 
 def read_again(path: Path, config: DataConfig) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) of a photograph that was read before, to be drawn on.
+    """The pixels (H, W, 3) of an image that was read before, to be drawn on.
 
     Raises:
         DataError: it is no longer what it was.
@@ -63,8 +63,8 @@ def read_again(path: Path, config: DataConfig) -> NDArray[np.uint8]:
     """
     try:
         return in_time(
-            lambda: read_photograph(path, config.max_megapixels),
-            Patience.of(config),
+            lambda: read_image(path, config.max_megapixels),
+            Timeout.of(config),
             f"reading {path} again",
         )
     except BadFile as error:

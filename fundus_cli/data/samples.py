@@ -1,6 +1,6 @@
-"""One photograph, with its masks or alone, decoded, checked and held in memory as bytes.
+"""One image, with its masks or alone, decoded, checked and held in memory as bytes.
 
-Each file is decoded once per run. The photograph, its soft targets and its field of view are kept
+Each file is decoded once per run. The image, its soft targets and its field of view are kept
 at the working resolution as uint8; the annotation at native size is kept as packed bits, because
 scores are computed there.
 """
@@ -17,13 +17,13 @@ from fundus_cli.config import DataConfig
 from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.fov import find_fov
 from fundus_cli.data.fov import fov_diameter_px as diameter_px
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
 from fundus_cli.data.templates import SampleFiles
 
 
 class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the program)
-    """One file of a photograph cannot be used.
+    """One file of an image cannot be used.
 
     Attributes:
         path: the file.
@@ -59,15 +59,15 @@ class PackedMasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Photograph:
-    """A photograph ready for the network.
+class FundusImage:
+    """An image ready for the network.
 
     Attributes:
         image: (3, H, W) uint8 at working resolution.
         fov_mask: (H, W) bool at working resolution.
         mean: (3,) float32 of image / 255 inside the field of view.
         std: (3,) float32 likewise, never 0.
-        native_fov: (1, h, w) at the photograph's own size.
+        native_fov: (1, h, w) at the image's own size.
         fov_origin: `file` or `found`.
         fov_diameter_px: of the circle that the field of view is part of, at native size.
     """
@@ -83,20 +83,20 @@ class Photograph:
 
     @property
     def native_hw(self) -> tuple[int, int]:
-        """Height and width of the photograph's file."""
+        """Height and width of the image's file."""
         return self.native_fov.shape[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample(Photograph):
-    """A photograph with its masks, ready for training and scoring.
+class Sample(FundusImage):
+    """An image with its masks, ready for training and scoring.
 
     Attributes:
         target: (S, H, W) uint8, share of each working pixel that the structure covers, 0 to 255.
-        native_targets: (S, h, w) at the photograph's own size.
+        native_targets: (S, h, w) at the image's own size.
         native_observer2: second observer's masks by structure, where there are any.
         hashes: sha256 of each file by its path below the data set's folder.
-        pixel_hash: sha256 of the decoded photograph, equal for copies under other names.
+        pixel_hash: sha256 of the decoded image, equal for copies under other names.
     """
 
     files: SampleFiles
@@ -108,7 +108,7 @@ class Sample(Photograph):
 
     @property
     def file_hash(self) -> str:
-        """sha256 of the photograph's file."""
+        """sha256 of the image's file."""
         return next(iter(self.hashes.values()))
 
 
@@ -122,13 +122,13 @@ def mask_rule(config: DataConfig) -> MaskRule:
 
 
 def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
-    """Decode and check all files of one photograph.
+    """Decode and check all files of one image.
 
     Raises:
         UnusableFile: the first file that cannot be used.
     """
-    image = _read(files.image, read_photograph, config.max_megapixels)
-    photograph = _prepared(files.id, files.image, image, files.fov, config)
+    image = _read(files.image, read_image, config.max_megapixels)
+    fundus_image = _prepared(files.id, files.image, image, files.fov, config)
     rule = mask_rule(config)
     targets = [
         _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
@@ -138,9 +138,9 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         name: _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
         for name, path in files.observer2.items()
     }
-    hw = photograph.fov_mask.shape
+    hw = fundus_image.fov_mask.shape
     return Sample(
-        **{f.name: getattr(photograph, f.name) for f in fields(Photograph)},
+        **{f.name: getattr(fundus_image, f.name) for f in fields(FundusImage)},
         files=files,
         target=np.stack([resize_mask(target, hw) for target in targets]),
         native_targets=PackedMasks.pack(np.stack(targets)),
@@ -152,43 +152,43 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
 
 def read_for_prediction(
     identifier: str, path: Path, fov_path: Path | None, config: DataConfig
-) -> tuple[Photograph, np.ndarray]:
-    """A photograph without masks, prepared as `read_sample` does, and its native (h, w, 3) uint8.
+) -> tuple[FundusImage, np.ndarray]:
+    """An image without masks, prepared as `read_sample` does, and its native (h, w, 3) uint8.
 
     Args:
-        identifier: the photograph's id.
+        identifier: the image's id.
         path: its file.
-        fov_path: its field-of-view mask; None: found in the photograph.
+        fov_path: its field-of-view mask; None: found in the image.
         config: the checkpoint's data config, for the working resolution and the size limit.
 
     Raises:
         UnusableFile: the first file that cannot be used.
     """
-    image = _read(path, read_photograph, config.max_megapixels)
+    image = _read(path, read_image, config.max_megapixels)
     return _prepared(identifier, path, image, fov_path, config), image
 
 
 def _prepared(
     identifier: str, path: Path, image: np.ndarray, fov_path: Path | None, config: DataConfig
-) -> Photograph:
+) -> FundusImage:
     if fov_path is not None:
         fov = _read(fov_path, read_fov_mask, config.max_megapixels)
         fov, origin = _same_size(image, fov, fov_path), "file"
     else:
         fov, origin = find_fov(image), "found"
     if not fov.any():
-        what = "field-of-view mask is empty" if origin == "file" else "photograph is all black"
+        what = "field-of-view mask is empty" if origin == "file" else "image is all black"
         raise UnusableFile(fov_path or path, what)
     return prepare(identifier, image, fov, origin, config.working_diameter_px)
 
 
 def prepare(
     identifier: str, image: np.ndarray, fov: np.ndarray, origin: str, wanted_px: int | None
-) -> Photograph:
-    """Scale a photograph (h, w, 3) uint8 with its field of view (h, w) bool to what a network sees.
+) -> FundusImage:
+    """Scale an image (h, w, 3) uint8 with its field of view (h, w) bool to what a network sees.
 
     Args:
-        identifier: the photograph's id.
+        identifier: the image's id.
         image: upright, 0 to 255.
         fov: True inside, at least somewhere.
         origin: `file` or `found`.
@@ -199,7 +199,7 @@ def prepare(
     small = resize_image(image, hw)
     small_fov = resize_mask(fov, hw) >= 128
     mean, std = fov_statistics(small, small_fov)
-    return Photograph(
+    return FundusImage(
         id=identifier,
         image=np.ascontiguousarray(small.transpose(2, 0, 1)),
         fov_mask=small_fov,
@@ -221,8 +221,8 @@ def _read(path: Path, reader: Callable[..., np.ndarray], *arguments: object) -> 
 def _same_size(image: np.ndarray, mask: np.ndarray, path: Path) -> np.ndarray:
     if mask.shape != image.shape[:2]:
         (h, w), (mh, mw) = image.shape[:2], mask.shape
-        found = f"{mw}x{mh}, photograph {w}x{h}"
-        raise UnusableFile(path, "mask and photograph differ in size", found)
+        found = f"{mw}x{mh}, image {w}x{h}"
+        raise UnusableFile(path, "mask and image differ in size", found)
     return mask
 
 
@@ -239,9 +239,9 @@ def file_sha256(path: Path) -> str:
 def working_size(
     native_hw: tuple[int, ...], found_px: float, wanted_px: int | None
 ) -> tuple[int, int]:
-    """Height and width at which the network sees a photograph.
+    """Height and width at which the network sees an image.
 
-    The photograph is scaled until its field of view, `found_px` wide, has the diameter `wanted_px`,
+    The image is scaled until its field of view, `found_px` wide, has the diameter `wanted_px`,
     so that a vessel is about as many pixels wide for every camera; None keeps the native size.
     """
     height, width = native_hw

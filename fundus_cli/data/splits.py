@@ -9,7 +9,7 @@ from fundus_cli.errors import ConfigError, DataError
 
 
 def person_of(identifier: str, pattern: str | None) -> str:
-    """The person that a photograph's id names; the id itself without a pattern or a match.
+    """The person that an image's id names; the id itself without a pattern or a match.
 
     Raises:
         ConfigError: the pattern is no regular expression with a group.
@@ -36,7 +36,7 @@ def hold_out(
     """Ids of train that are held out for validation.
 
     A share: a person is held out when the hash of the name falls below `val_fraction`, so adding
-    photographs never moves an old one; the share is met on average. If that would hold out
+    images never moves an old one; the share is met on average. If that would hold out
     nobody, the person with the smallest hash is; if everybody, the one with the largest stays.
     Folds: persons in the order of their hash are dealt to the folds in turn, so that sizes
     differ by one person at most.
@@ -51,13 +51,13 @@ def hold_out(
     if folds is not None:
         if len(persons) < folds:
             raise DataError(f"data.folds={folds}: train has only {len(persons)} persons; lower it")
-        held = set(persons[fold::folds])
+        locked = set(persons[fold::folds])
     else:
         if len(persons) < 2:
             raise DataError(
-                f"data.val_fraction={val_fraction}: train has {len(persons)} photograph(s) or "
-                "persons, too few to hold one out; add photographs or set data.val_fraction=0"
+                f"data.val_fraction={val_fraction}: train has {len(persons)} image(s) or "
+                "persons, too few to hold one out; add images or set data.val_fraction=0"
             )
         below = sum(hash_share(name) < val_fraction for name in persons)
-        held = set(persons[: min(max(below, 1), len(persons) - 1)])
-    return {identifier for identifier, name in person_by_id.items() if name in held}
+        locked = set(persons[: min(max(below, 1), len(persons) - 1)])
+    return {identifier for identifier, name in person_by_id.items() if name in locked}

@@ -21,14 +21,14 @@ from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.errors import DataError, Problems
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)
-"""Names that systems and editors leave behind; never photographs."""
+"""Names that systems and editors leave behind; never images."""
 
 TWIN_SUFFIXES = {".tif": r"\.tiff?", ".tiff": r"\.tiff?", ".jpg": r"\.jpe?g", ".jpeg": r"\.jpe?g"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFiles:
-    """The files of one photograph."""
+    """The files of one image."""
 
     id: str
     image: Path
@@ -37,7 +37,7 @@ class SampleFiles:
     observer2: dict[str, Path] = field(default_factory=dict)
 
     def paths(self) -> list[Path]:
-        """Every file, the photograph first."""
+        """Every file, the image first."""
         fov = [self.fov] if self.fov is not None else []
         return [self.image, *self.targets.values(), *fov, *self.observer2.values()]
 
@@ -117,8 +117,8 @@ class Pairing:
     """The files of one split, paired by id.
 
     Attributes:
-        images: the photograph of every id.
-        targets: {structure: {id: mask}}, also those without a photograph.
+        images: the image of every id.
+        targets: {structure: {id: mask}}, also those without an image.
         fovs: {id: field-of-view mask} likewise.
         observer2: {structure: {id: mask}} likewise.
         has_fov: field-of-view masks belong to the split.
@@ -133,7 +133,7 @@ class Pairing:
     mismatches: list[Mismatch]
 
     def files(self, identifier: str) -> SampleFiles:
-        """What there is of one photograph; masks may be missing."""
+        """What there is of one image; masks may be missing."""
         return SampleFiles(
             id=identifier,
             image=self.images[identifier],
@@ -143,7 +143,7 @@ class Pairing:
         )
 
     def is_complete(self, identifier: str) -> bool:
-        """Whether a photograph has all the files that its split asks for."""
+        """Whether an image has all the files that its split asks for."""
         has_targets = all(identifier in files for files in self.targets.values())
         return has_targets and (not self.has_fov or identifier in self.fovs)
 
@@ -151,7 +151,7 @@ class Pairing:
 def match_split(
     index: FileIndex, split: SplitConfig, split_name: str, problems: Problems
 ) -> list[SampleFiles]:
-    """Pair every photograph of a split with its masks by id, adding each mismatch to `problems`.
+    """Pair every image of a split with its masks by id, adding each mismatch to `problems`.
 
     Returns:
         The complete ones in order of their ids.
@@ -163,7 +163,7 @@ def match_split(
 
 
 def pair_files(index: FileIndex, split: SplitConfig, split_name: str) -> Pairing:
-    """Pair every photograph of a split with its masks by id."""
+    """Pair every image of a split with its masks by id."""
     mismatches: list[Mismatch] = []
 
     def wrong(kind: MismatchKind, role: str, template: str, **more: Any) -> None:
@@ -171,12 +171,12 @@ def pair_files(index: FileIndex, split: SplitConfig, split_name: str) -> Pairing
             Mismatch(kind=kind, split=split_name, role=role, template=template, **more)
         )
 
-    images = _one_each(index, split.image, split.ids, partial(wrong, role="photograph"))
+    images = _one_each(index, split.image, split.ids, partial(wrong, role="image"))
     if not images:
-        wrong(MismatchKind.no_photograph, "photograph", split.image)
+        wrong(MismatchKind.no_image, "image", split.image)
     for literal in split.ids:
         if images and not any(c in literal for c in "*?[") and literal not in images:
-            wrong(MismatchKind.not_listed, "photograph", split.image, identifier=literal)
+            wrong(MismatchKind.not_listed, "image", split.image, identifier=literal)
     targets = {
         name: _partners(
             index, template, split, images, partial(wrong, role=f"{name} mask", structure=name)

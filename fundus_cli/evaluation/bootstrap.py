@@ -1,4 +1,4 @@
-"""How far a score depends on which photographs were scored: resampling them (Efron 1979)."""
+"""How far a score depends on which images were scored: resampling them (Efron 1979)."""
 
 import math
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ CHUNK = 200
 UNDEFINED: Interval = (math.nan, math.nan)
 
 
-def times_drawn(num_images: int, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """(draws, num_images): how often each photograph is in each set drawn with replacement.
+def times_sampled(num_images: int, draws: int = DRAWS, seed: int = 0) -> Floats:
+    """(draws, num_images): how often each image is in each set drawn with replacement.
 
     Args:
-        num_images: photographs in a set.
+        num_images: images in a set.
         draws: how many sets are drawn.
         seed: the same seed gives the same sets.
     """
@@ -43,11 +43,11 @@ def percentile_interval(values: Floats, level: float = 0.95) -> Interval:
 
 
 def count_intervals(per_image: Sequence[Counts], drawn: Floats) -> dict[str, Interval]:
-    """95 % intervals of the pooled metrics of COUNT_METRICS; NaN with fewer than two photographs.
+    """95 % intervals of the pooled metrics of COUNT_METRICS; NaN with fewer than two images.
 
     Args:
-        per_image: counts of each photograph.
-        drawn: from `times_drawn`.
+        per_image: counts of each image.
+        drawn: from `times_sampled`.
     """
     metrics = count_metrics(drawn @ _table(per_image))
     if len(per_image) < 2:
@@ -56,11 +56,11 @@ def count_intervals(per_image: Sequence[Counts], drawn: Floats) -> dict[str, Int
 
 
 def area_intervals(per_image: Sequence[ProbabilityHistogram], drawn: Floats) -> dict[str, Interval]:
-    """95 % intervals of the pooled auc_roc, auc_pr and ece; NaN with fewer than two photographs.
+    """95 % intervals of the pooled auc_roc, auc_pr and ece; NaN with fewer than two images.
 
     Args:
-        per_image: the pixels of each photograph; coarse histograms do.
-        drawn: from `times_drawn`.
+        per_image: the pixels of each image; coarse histograms do.
+        drawn: from `times_sampled`.
     """
     if len(per_image) < 2:
         return dict.fromkeys(("auc_roc", "auc_pr", "ece"), UNDEFINED)
@@ -97,31 +97,31 @@ def _ece(drawn: Floats, positives: Floats, total: Floats, sums: Floats) -> Float
 def paired_bootstrap(
     one: Sequence[Counts], other: Sequence[Counts], draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float, float, float]:
-    """Difference of two pooled Dice on the same photographs.
+    """Difference of two pooled Dice on the same images.
 
-    Sets of photographs in which one of the two has no Dice (no positive pixel, none predicted)
+    Sets of images in which one of the two has no Dice (no positive pixel, none predicted)
     are left out.
 
     Args:
-        one: counts of each photograph.
+        one: counts of each image.
         other: another prediction's, in the same order.
-        draws: how many sets of photographs are drawn.
+        draws: how many sets of images are drawn.
         seed: the same seed gives the same answer.
 
     Returns:
         (difference one - other, low, high of its 95 % interval, two-sided p-value). The difference
-        is NaN where either Dice is; the interval and p are NaN with fewer than two photographs and
+        is NaN where either Dice is; the interval and p are NaN with fewer than two images and
         where fewer than half of the sets define both.
 
     Raises:
-        ValueError: the two have not the same number of photographs.
+        ValueError: the two have not the same number of images.
     """
     if len(one) != len(other):
-        raise ValueError(f"{len(one)} photographs against {len(other)}")
+        raise ValueError(f"{len(one)} images against {len(other)}")
     total = sum(one, Counts.zero()).metrics()["dice"] - sum(other, Counts.zero()).metrics()["dice"]
     if len(one) < 2:
         return total, math.nan, math.nan, math.nan
-    drawn = times_drawn(len(one), draws, seed)
+    drawn = times_sampled(len(one), draws, seed)
     dice_one, dice_other = (count_metrics(drawn @ _table(c))["dice"] for c in (one, other))
     difference = dice_one - dice_other
     low, high = percentile_interval(difference)

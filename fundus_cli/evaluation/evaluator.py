@@ -14,13 +14,13 @@ from fundus_cli.evaluation.counts import Counts
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.evaluation.mask_scores import Annotation
 from fundus_cli.evaluation.protocol import REGIONS, Protocol
-from fundus_cli.evaluation.tally import PhotographScores, Tally
+from fundus_cli.evaluation.tally import ImageScores, Tally
 
 MAX_WORKERS = 4
-"""Photographs scored at a time; a large one takes some hundred MB meanwhile."""
+"""Images scored at a time; a large one takes some hundred MB meanwhile."""
 
-ScoresByRegion = dict[str, dict[str, PhotographScores]]
-"""{region: {structure: scores of one photograph}}."""
+ScoresByRegion = dict[str, dict[str, ImageScores]]
+"""{region: {structure: scores of one image}}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Evaluation:
 
     Attributes:
         protocol: what they depend on.
-        rows: per photograph and structure, inside the field of view.
+        rows: per image and structure, inside the field of view.
         observer2_rows: the second observer's, with the columns that a mask has.
         regions: {region: {structure: metrics}}, as written into metrics.json.
         curves: what is written into curves.json.
@@ -44,12 +44,12 @@ class Evaluation:
     several: dict[str, Any] = field(default_factory=dict)
 
     def pooled(self, structure: str, region: str = "fov") -> dict[str, float]:
-        """Metrics over all pixels of all photographs."""
+        """Metrics over all pixels of all images."""
         metrics: dict[str, float] = self.regions[region][structure]["pooled"]
         return metrics
 
     def counts(self, structure: str) -> list[Counts]:
-        """Counts of each photograph inside the field of view, in the order of the rows."""
+        """Counts of each image inside the field of view, in the order of the rows."""
         own = [row for row in self.rows if row["structure"] == structure]
         return [Counts(row["tp"], row["fp"], row["fn"], row["tn"]) for row in own]
 
@@ -71,7 +71,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Takes photographs one by one; memory grows by 25 kB for each, not by its size.
+    """Takes images one by one; memory grows by 25 kB for each, not by its size.
 
     Args:
         structures: names of the channels.
@@ -86,7 +86,7 @@ class Evaluator:
         self._observer2_rows: list[dict[str, Any]] = []
 
     def score(self, annotation: Annotation, probability: np.ndarray) -> ScoresByRegion:
-        """Score one photograph at its native size; changes nothing here.
+        """Score one image at its native size; changes nothing here.
 
         Args:
             annotation: what it is scored against.
@@ -100,7 +100,7 @@ class Evaluator:
             for region, pixels in annotation.regions.items():
                 histogram = ProbabilityHistogram()
                 histogram.add(probability[channel], annotation.targets[channel], pixels)
-                found[region][name] = PhotographScores(
+                found[region][name] = ImageScores(
                     histogram=histogram,
                     mask=masks[region],
                     observer2=second[region] if second else None,
@@ -108,7 +108,7 @@ class Evaluator:
         return found
 
     def add(self, annotation: Annotation, scores: ScoresByRegion) -> None:
-        """Take the scores of one more photograph."""
+        """Take the scores of one more image."""
         for region, by_name in scores.items():
             for name, own in by_name.items():
                 self._tallies[region][name].add(own)
@@ -121,7 +121,7 @@ class Evaluator:
                 self._observer2_rows.append(row)
 
     def result(self) -> Evaluation:
-        """The scores of all photographs so far."""
+        """The scores of all images so far."""
         return Evaluation(
             protocol=self.protocol,
             rows=self._rows,
@@ -146,13 +146,13 @@ def evaluate(
     shape_metrics: bool = True,
     progress: Callable[[int], object] = lambda total: None,
 ) -> list[Evaluation]:
-    """Score every photograph once with each of several predictions, whatever order they come in.
+    """Score every image once with each of several predictions, whatever order they come in.
 
-    A photograph is scored on a thread of its own while the next ones are predicted.
+    An image is scored on a thread of its own while the next ones are predicted.
 
     Args:
         predict: a sample to probabilities (S, h, w) float32 at native size, one per protocol.
-        samples: the photographs.
+        samples: the images.
         structures: names of the S channels.
         protocols: one for each prediction.
         shape_metrics: whether to work out centrelines, distances of outlines and widths.

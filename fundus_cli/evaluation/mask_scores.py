@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from fundus_cli.data.samples import Sample
-from fundus_cli.evaluation.bootstrap import Interval, count_intervals, times_drawn
+from fundus_cli.evaluation.bootstrap import Interval, count_intervals, times_sampled
 from fundus_cli.evaluation.counts import COUNT_METRICS, Counts, count
 from fundus_cli.evaluation.protocol import REGIONS
 from fundus_cli.evaluation.shape_metrics import (
@@ -38,7 +38,7 @@ class ShapeScores:
 
 @dataclass(frozen=True, slots=True)
 class MaskScores:
-    """One mask in one region of one photograph; `shapes` is None where they are not asked for."""
+    """One mask in one region of one image; `shapes` is None where they are not asked for."""
 
     counts: Counts
     shapes: ShapeScores | None
@@ -58,10 +58,10 @@ class MaskScores:
 
 
 class Annotation:
-    """What one photograph is scored against, at native size; shapes are worked out once.
+    """What one image is scored against, at native size; shapes are worked out once.
 
     Args:
-        sample: the photograph.
+        sample: the image.
         with_shapes: whether metrics of shape are asked for.
     """
 
@@ -116,7 +116,7 @@ class Annotation:
 
 
 def pooled_metrics(scores: Sequence[MaskScores]) -> dict[str, float]:
-    """Metrics over all photographs; those of distance have no pooled value."""
+    """Metrics over all images; those of distance have no pooled value."""
     found = sum((s.counts for s in scores), Counts.zero()).metrics()
     lines = [s.shapes.centrelines for s in scores if s.shapes]
     if lines:
@@ -125,10 +125,10 @@ def pooled_metrics(scores: Sequence[MaskScores]) -> dict[str, float]:
 
 
 def mask_intervals(scores: Sequence[MaskScores]) -> dict[str, Interval]:
-    """95 % intervals over photographs of the pooled metrics of counts."""
-    return count_intervals([s.counts for s in scores], times_drawn(len(scores)))
+    """95 % intervals over images of the pooled metrics of counts."""
+    return count_intervals([s.counts for s in scores], times_sampled(len(scores)))
 
 
 def pooled_widths(scores: Sequence[MaskScores]) -> WidthCounts:
-    """Pixels of all photographs by the width of their vessel."""
+    """Pixels of all images by the width of their vessel."""
     return sum((s.shapes.widths for s in scores if s.shapes), WidthCounts())

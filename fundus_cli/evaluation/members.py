@@ -1,4 +1,4 @@
-"""Several networks on the same photographs: each one's scores, their spread, and the ensemble's."""
+"""Several networks on the same images: each one's scores, their spread, and the ensemble's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ def with_members(ensemble: Evaluation, members: Mapping[str, Evaluation]) -> Eva
 
     Args:
         ensemble: scores of the averaged prediction.
-        members: each network's own, by a name of its own, on the same photographs.
+        members: each network's own, by a name of its own, on the same images.
     """
     several = {
         "members": [

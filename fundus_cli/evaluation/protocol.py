@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 REGIONS = ("fov", "whole")
-"""Pixels inside the field of view; every pixel of the photograph, the dark corners included."""
+"""Pixels inside the field of view; every pixel of the image, the dark corners included."""
 
 AGGREGATION = (
-    "pooled: counts and pixels of all photographs taken together, then divided once; per_image: "
-    "mean and sample deviation over photographs; interval_95: percentiles of the pooled value over "
-    "2000 sets of photographs drawn with replacement"
+    "pooled: counts and pixels of all images taken together, then divided once; per_image: "
+    "mean and sample deviation over images; interval_95: percentiles of the pooled value over "
+    "2000 sets of images drawn with replacement"
 )
 
 WHERE = {
@@ -17,13 +17,13 @@ WHERE = {
     "whole": "every pixel, the dark surround included",
 }
 ORIGIN = {
-    "val": "chosen for the best Dice on validation photographs",
-    "train": "chosen for the best Dice on the training photographs, not mirrored",
+    "val": "chosen for the best Dice on validation images",
+    "train": "chosen for the best Dice on the training images, not mirrored",
     "fixed": "fixed beforehand",
     "given": "given by hand for this evaluation",
     "mean of members": "the mean of the members' own thresholds",
 }
-"""Where a threshold can come from; the photographs being scored are not among it."""
+"""Where a threshold can come from; the images being scored are not among it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Protocol:
 
     Attributes:
         data: name of the data set.
-        split: which of its photographs.
+        split: which of its images.
         num_images: how many.
         threshold: probability from which a pixel counts.
         threshold_origin: a key of ORIGIN.
@@ -75,7 +75,7 @@ class Protocol:
 
     def sentence(self, region: str) -> str:
         """The protocol in one sentence that can go into a paper."""
-        photographs = "photograph" if self.num_images == 1 else "photographs"
+        fundus_images = "image" if self.num_images == 1 else "images"
         ensemble = f"{self.num_models} networks averaged; " if self.num_models > 1 else ""
         mirrored = {
             True: ", averaged over the four mirrored versions",
@@ -83,9 +83,9 @@ class Protocol:
             None: ", by some members averaged over the four mirrored versions",
         }[self.tta]
         return (
-            f"{self.num_images} {self.split} {photographs} of {self.data} at native size, "
+            f"{self.num_images} {self.split} {fundus_images} of {self.data} at native size, "
             f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "
-            f"{ORIGIN[self.threshold_origin]}; counts summed over photographs before dividing; "
+            f"{ORIGIN[self.threshold_origin]}; counts summed over images before dividing; "
             f"trained on {self.trained_on}; checkpoint: {self.checkpoint_rule}; "
             f"predicted in {self.dtype}{mirrored}."
         )

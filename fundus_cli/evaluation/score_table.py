@@ -39,8 +39,7 @@ def table(evaluation: Evaluation) -> str:
 def _head() -> str:
     short = "".join(f"{label:>8}" for _, label in SHORT)
     return (
-        f"{'':{NAME_WIDTH}}{'dice':>8}{'95 % interval':>17}{'per photograph':>19}{short}"
-        f"{'HD95 px':>9}"
+        f"{'':{NAME_WIDTH}}{'dice':>8}{'95 % interval':>17}{'per image':>19}{short}{'HD95 px':>9}"
     )
 
 
@@ -64,7 +63,7 @@ def _beside_observer2(name: str, observer2: Mapping[str, Any]) -> str:
     return (
         f"{name}: dice of the network minus the second observer's {found['dice']:+.4f}, "
         f"95 % interval {low:+.4f} to {high:+.4f}, p {found['p_value']:.3f} "
-        f"(paired bootstrap over {observer2['num_images']} photographs)"
+        f"(paired bootstrap over {observer2['num_images']} images)"
     )
 
 

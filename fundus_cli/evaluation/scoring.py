@@ -111,14 +111,14 @@ def protocol_of(member: Member, data_name: str, split: str) -> Protocol:
 def samples_to_score(
     dataset: Dataset, data_name: str, split: str, structures: Sequence[str]
 ) -> Sequence[Sample]:
-    """The photographs of a split, with the annotation that the network predicts.
+    """The images of a split, with the annotation that the network predicts.
 
     Raises:
-        DataError: the split has no photographs, or other structures than the network.
+        DataError: the split has no images, or other structures than the network.
     """
     samples = split_samples(dataset, split)
     if not samples:
-        raise DataError(f"data={data_name}: has no {split} photographs to score")
+        raise DataError(f"data={data_name}: has no {split} images to score")
     if list(dataset.structures) != list(structures):
         raise DataError(
             f"data={data_name}: has {', '.join(dataset.structures)}; the checkpoint predicts "
@@ -128,7 +128,7 @@ def samples_to_score(
 
 
 def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
-    """The photographs of train, val, test, or of `all` three."""
+    """The images of train, val, test, or of `all` three."""
     if split == "all":
         return [sample for of_split in dataset.samples.values() for sample in of_split]
     return dataset.samples.get(split, [])
@@ -138,7 +138,7 @@ def checkpoint_rule(saved: Checkpoint) -> str:
     """By what rule this checkpoint's epoch was taken."""
     epoch = saved.progress.epoch
     if saved.progress.best_score is not None and saved.path.name == "best.pt":
-        return f"epoch {epoch}, best Dice on validation photographs"
+        return f"epoch {epoch}, best Dice on validation images"
     return f"epoch {epoch} of {saved.config.epochs}, last"
 
 

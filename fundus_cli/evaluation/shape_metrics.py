@@ -1,4 +1,4 @@
-"""Metrics of shape, for one structure of one photograph: centrelines kept, distance of outlines."""
+"""Metrics of shape, for one structure of one image: centrelines kept, distance of outlines."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The scores of one structure in one region, gathered photograph by photograph."""
+"""The scores of one structure in one region, gathered image by image."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fundus_cli.evaluation.bootstrap import area_intervals, paired_bootstrap, times_drawn
+from fundus_cli.evaluation.bootstrap import area_intervals, paired_bootstrap, times_sampled
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.evaluation.mask_scores import (
     MaskScores,
@@ -18,12 +18,12 @@ from fundus_cli.evaluation.mask_scores import (
 from fundus_cli.evaluation.threshold_curves import curves_of
 
 BINS_PER_IMAGE = 2**10
-"""What is kept of each photograph for the intervals of areas: 25 kB, whatever its size."""
+"""What is kept of each image for the intervals of areas: 25 kB, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhotographScores:
-    """One structure in one region of one photograph.
+class ImageScores:
+    """One structure in one region of one image.
 
     Attributes:
         histogram: the pixels by their probability.
@@ -36,7 +36,7 @@ class PhotographScores:
     observer2: MaskScores | None
 
     def metrics(self) -> dict[str, float]:
-        """Every metric that a photograph has."""
+        """Every metric that an image has."""
         return {**self.mask.metrics(), **_areas(self.histogram)}
 
 
@@ -45,7 +45,7 @@ class Tally:
 
     Attributes:
         histogram: all pixels by their probability.
-        per_image: {metric: value} of each photograph.
+        per_image: {metric: value} of each image.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Tally:
         self._beside_observer2: list[tuple[MaskScores, MaskScores]] = []
         self._coarse: list[ProbabilityHistogram] = []
 
-    def add(self, scores: PhotographScores) -> None:
-        """One more photograph."""
+    def add(self, scores: ImageScores) -> None:
+        """One more image."""
         self.histogram += scores.histogram
         self._coarse.append(scores.histogram.coarsened(BINS_PER_IMAGE))
         self._masks.append(scores.mask)
@@ -68,7 +68,7 @@ class Tally:
         """What metrics.json says of the structure in this region."""
         intervals = {
             **mask_intervals(self._masks),
-            **area_intervals(self._coarse, times_drawn(len(self._coarse))),
+            **area_intervals(self._coarse, times_sampled(len(self._coarse))),
         }
         summary: dict[str, Any] = {
             "pooled": {**pooled_metrics(self._masks), **_areas(self.histogram)},

@@ -7,7 +7,7 @@ from fundus_cli.evaluation.widths import WidthCounts
 
 
 def curves_of(histogram: ProbabilityHistogram, widths: WidthCounts) -> dict[str, Any]:
-    """The curves of one structure over all photographs, as lists.
+    """The curves of one structure over all images, as lists.
 
     Returns:
         `roc`, `pr` and `dice_by_threshold`: about 500 points each, empty without both positives

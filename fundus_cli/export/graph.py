@@ -1,4 +1,4 @@
-"""All that happens between a scaled photograph and its probabilities, as one module to export."""
+"""All that happens between a scaled image and its probabilities, as one module to export."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ class PredictionGraph(nn.Module):
 
     Normalisation, mirrored copies, every member's
     logits, their mean, scaling to the native size and the sigmoid are inside; decoding, finding
-    the field of view and scaling the photograph are not.
+    the field of view and scaling the image are not.
 
     Args:
         models: the members, in evaluation mode.
         normalisation: as the members were trained.
-        tta: average over the four mirrored photographs.
+        tta: average over the four mirrored images.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""A model and a photograph of any size to probabilities at native size."""
+"""A model and an image of any size to probabilities at native size."""

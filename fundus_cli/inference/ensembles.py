@@ -22,7 +22,7 @@ AGREEMENTS: dict[str, Callable[[Checkpoint], object]] = {
     "data.normalisation": lambda saved: saved.config.data.normalisation.value,
     "data.fov_diameter_px": lambda saved: saved.config.data.fov_diameter_px,
 }
-"""What decides how a photograph is prepared and what comes out, so that members can be averaged."""
+"""What decides how an image is prepared and what comes out, so that members can be averaged."""
 
 
 def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGREEMENTS)) -> None:
@@ -30,7 +30,7 @@ def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGR
 
     Args:
         members: the checkpoints.
-        on: keys of AGREEMENTS; where each member is given photographs of its own preparation,
+        on: keys of AGREEMENTS; where each member is given images of its own preparation,
             structures alone are enough.
 
     Raises:
@@ -45,7 +45,7 @@ def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGR
     ]
     if differences:
         raise DataError(
-            "checkpoint: an ensemble's members must be made for the same photographs and "
+            "checkpoint: an ensemble's members must be made for the same images and "
             f"structures; {'; '.join(differences)}; use the others on their own"
         )
 
@@ -59,7 +59,7 @@ def shared_threshold(members: Sequence[Checkpoint]) -> Threshold:
 
 
 def shared_tta(members: Sequence[Checkpoint], wanted: bool | None) -> bool:
-    """Whether mirrored photographs are averaged; None: as in training.
+    """Whether mirrored images are averaged; None: as in training.
 
     Raises:
         DataError: the members were trained with different answers.
@@ -80,7 +80,7 @@ class Member:
         name: short, and no other member's.
         saved: its checkpoint.
         predictor: the network alone.
-        samples: the photographs to score, as this network was trained to see them.
+        samples: the images to score, as this network was trained to see them.
         threshold: its own.
     """
 
@@ -95,7 +95,7 @@ class Ensemble:
     """Averages the members' logits at native size; each sees its own working resolution.
 
     Args:
-        members: two or more, with the same photographs.
+        members: two or more, with the same images.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:

@@ -1,4 +1,4 @@
-"""One photograph to probabilities at its native size, by one network or several."""
+"""One image to probabilities at its native size, by one network or several."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fundus_cli.config import Normalisation
 from fundus_cli.data.batches import Batch, whole_image
 from fundus_cli.data.normalisation import prepared_image
-from fundus_cli.data.samples import Photograph, Sample
+from fundus_cli.data.samples import FundusImage, Sample
 from fundus_cli.inference.resizing import resized
 from fundus_cli.inference.tiles import whole_or_tiled
 from fundus_cli.runtime.device import autocast
@@ -23,10 +23,10 @@ class Predictor:
 
     Attributes:
         models: the members; their logits are averaged.
-        normalisation: how photographs are prepared, the same for every member.
+        normalisation: how images are prepared, the same for every member.
         device: where the members lie.
         dtype: number format of the members' products.
-        tta: average each member's logits over the four mirrored photographs too.
+        tta: average each member's logits over the four mirrored images too.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Predictor:
         return self.logits_of(batch.image), batch
 
     def logits_of(self, image: Tensor) -> Tensor:
-        """Logits (1, S, H, W) float32 of a prepared photograph (1, 3, H, W)."""
+        """Logits (1, S, H, W) float32 of a prepared image (1, 3, H, W)."""
         flips = FLIPS if self.tta else FLIPS[:1]
         total: Tensor | float = 0.0
         with torch.inference_mode(), autocast(self.device, self.dtype):
@@ -62,16 +62,16 @@ class Predictor:
         assert isinstance(total, Tensor)
         return total / (len(self.models) * len(flips))
 
-    def probability(self, photograph: Photograph) -> np.ndarray:
-        """(S, h, w) float32 at the photograph's native size, 0 outside the field of view."""
-        image, _ = prepared_image(photograph, self.normalisation, self.device)
-        return self.at_native_size(self.logits_of(image), photograph)
+    def probability(self, fundus_image: FundusImage) -> np.ndarray:
+        """(S, h, w) float32 at the image's native size, 0 outside the field of view."""
+        image, _ = prepared_image(fundus_image, self.normalisation, self.device)
+        return self.at_native_size(self.logits_of(image), fundus_image)
 
-    def at_native_size(self, logits: Tensor, photograph: Photograph) -> np.ndarray:
-        """Logits of a photograph as (S, h, w) probabilities, 0 outside the field of view."""
+    def at_native_size(self, logits: Tensor, fundus_image: FundusImage) -> np.ndarray:
+        """Logits of an image as (S, h, w) probabilities, 0 outside the field of view."""
         with torch.inference_mode():
-            if tuple(logits.shape[2:]) != photograph.native_hw:
-                logits = resized(logits, photograph.native_hw)
+            if tuple(logits.shape[2:]) != fundus_image.native_hw:
+                logits = resized(logits, fundus_image.native_hw)
             probability = torch.sigmoid(logits.contiguous())[0].cpu().numpy()
-        probability *= photograph.native_fov.unpack()
+        probability *= fundus_image.native_fov.unpack()
         return np.ascontiguousarray(probability)

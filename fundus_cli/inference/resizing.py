@@ -14,7 +14,7 @@ def resized(logits: Tensor, hw: Sequence[int]) -> Tensor:
 
     Bicubic, because outlines of vessels that were bilinear between pixels are a little blunt: at a
     quarter of HRF's size it is worth .002 of Dice. Written out because each program's own operator
-    rounds the places between pixels in its own way: on a photograph of 3504 pixels torch's differs
+    rounds the places between pixels in its own way: on an image of 3504 pixels torch's differs
     by 3e-4 of a logit from onnxruntime's, which is more than an exported file may.
     """
     # Whole rows are looked up several times faster than pixels, so columns lie as rows meanwhile.

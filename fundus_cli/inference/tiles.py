@@ -1,4 +1,4 @@
-"""A photograph in overlapping tiles that leave no seam, so that memory does not grow with it."""
+"""An image in overlapping tiles that leave no seam, so that memory does not grow with it."""
 
 import math
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 MAX_BYTES = 1_000_000_000
-"""Photographs whose prediction would need more than about this much are predicted in tiles."""
+"""Images whose prediction would need more than about this much are predicted in tiles."""
 BYTES_PER_CHANNEL = 24
 """Per pixel and channel of the first level: skip, upsampled, both joined, two convolutions' results
 and a little for the convolution itself, in float32."""
 MAX_TILE_PX = 1024
 GRID_PX = 128
-"""Tiles begin at multiples of this, so that they are pooled on the grid of the whole photograph."""
+"""Tiles begin at multiples of this, so that they are pooled on the grid of the whole image."""
 OVERLAP_PX = 256
 MARGIN_PX = 112
 """Beside a cut, logits feel what lies beyond it: a U-Net of depth 4 sees up to 108 pixels far."""
@@ -49,7 +49,7 @@ def tiled(model: nn.Module, image: Tensor, tile_px: int, overlap_px: int, margin
 
     Args:
         model: (1, C, h, w) to (1, S, h, w).
-        image: the prepared photograph.
+        image: the prepared image.
         tile_px: side of the tiles.
         overlap_px: how far neighbours overlap; tile_px - overlap_px should be a multiple of what
             the network pools together.

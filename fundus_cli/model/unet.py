@@ -1,4 +1,4 @@
-"""The U-Net: photographs of any size to one logit per structure and pixel."""
+"""The U-Net: images of any size to one logit per structure and pixel."""
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +118,7 @@ def _rounds(image: Tensor) -> bool:
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until H and W of (N, C, H, W) are multiples of `multiple`.
 
-    Repeating adds no edge, where zeros would draw one (black is not 0 in a normalised photograph),
+    Repeating adds no edge, where zeros would draw one (black is not 0 in a normalised image),
     and needs no minimum size, where mirroring does. An image that fits is returned as it is.
     """
     # An exported graph must pad for every size, not only for that of the example it is made from.

@@ -1,4 +1,4 @@
-"""The W-Net: a second U-Net that sees the photograph and what the first one made of it."""
+"""The W-Net: a second U-Net that sees the image and what the first one made of it."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from fundus_cli.model.unet import UNet
 class WNet(nn.Module):
     """Two U-Nets in a row, both trained on the target (Galdran et al. 2022, Little W-Net).
 
-    The second one is shown the photograph with the first one's logits as further channels, so that
+    The second one is shown the image with the first one's logits as further channels, so that
     it can mend gaps and drop what leads nowhere, for few parameters.
 
     Args:
@@ -34,6 +34,6 @@ class WNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, S, H, W) of images (N, C, H, W); while training those of both U-Nets."""
         first = self.first(image)
-        # The padding of odd sizes happens inside each U-Net, so both see the photograph's size.
+        # The padding of odd sizes happens inside each U-Net, so both see the image's size.
         second: Tensor = self.second(torch.cat([image.to(first.dtype), first], dim=1))
         return (first, second) if self.training else second

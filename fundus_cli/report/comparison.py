@@ -1,4 +1,4 @@
-"""Two runs on the same photographs, and the folds of one setting as one score."""
+"""Two runs on the same images, and the folds of one setting as one score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fundus_cli.evaluation.bootstrap import count_intervals, paired_bootstrap, times_drawn
+from fundus_cli.evaluation.bootstrap import count_intervals, paired_bootstrap, times_sampled
 from fundus_cli.evaluation.counts import Counts
 from fundus_cli.report.run_files import Run
 
@@ -30,7 +30,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledFolds:
-    """Held-out photographs of all folds, each scored once by the network that never saw it."""
+    """Held-out images of all folds, each scored once by the network that never saw it."""
 
     values: dict[str, Any]
     structure: str
@@ -42,7 +42,7 @@ class PooledFolds:
 
 
 def counts_by_id(run: Run, structure: str) -> dict[str, Counts]:
-    """The counts of each photograph inside the field of view."""
+    """The counts of each image inside the field of view."""
     found = {}
     for row in run.rows:
         values = [v for name in ("tp", "fp", "fn", "tn") if isinstance(v := row.get(name), int)]
@@ -52,7 +52,7 @@ def counts_by_id(run: Run, structure: str) -> dict[str, Counts]:
 
 
 def compare_pairs(names: Sequence[str], runs: Sequence[Run]) -> tuple[list[Pair], list[str]]:
-    """Every pair of runs that scored the same photographs of the same split.
+    """Every pair of runs that scored the same images of the same split.
 
     Args:
         names: what the runs are called, the best first.
@@ -96,9 +96,9 @@ def _pair(
 
 
 def pool_folds(values: Mapping[str, Any], runs: Sequence[Run]) -> list[PooledFolds]:
-    """One score over the held-out photographs of a setting's folds.
+    """One score over the held-out images of a setting's folds.
 
-    Only where every job scored its own fold (split val), no photograph stands in two of them and
+    Only where every job scored its own fold (split val), no image stands in two of them and
     no fold is missing; a score over some folds would be another number under the same name.
 
     Args:
@@ -123,7 +123,7 @@ def pool_folds(values: Mapping[str, Any], runs: Sequence[Run]) -> list[PooledFol
         if not by_id or len(by_id) != total:
             continue
         counts = [by_id[name] for name in sorted(by_id)]
-        low, high = count_intervals(counts, times_drawn(len(counts)))["dice"]
+        low, high = count_intervals(counts, times_sampled(len(counts)))["dice"]
         pooled.append(
             PooledFolds(
                 values=dict(values),

@@ -111,6 +111,6 @@ def whole_steps(axis: Axes) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def is_drawable(values: Sequence[float]) -> bool:
+def can_be_plotted(values: Sequence[float]) -> bool:
     """Whether a curve has any point."""
     return any(not math.isnan(value) for value in values)

@@ -16,7 +16,7 @@ TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
 """From the palette of Okabe and Ito (2008), told apart by colour-blind readers."""
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """Plot a run's log; the file is whole at any moment.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Overlays: hits, misses and false alarms drawn on the photograph, with a caption."""
+"""Overlays: hits, misses and false alarms drawn on the image, with a caption."""
 
 import io
 import re
@@ -16,10 +16,10 @@ HIT, MISS, FALSE_ALARM = (86, 180, 233), (255, 110, 40), (240, 228, 66)
 """Sky blue, vermilion (lightened for the dark ground) and yellow of Okabe and Ito (2008)."""
 
 
-def draw_overlay(
+def render_overlay(
     image: np.ndarray, prediction: np.ndarray, target: np.ndarray, fov: np.ndarray
 ) -> np.ndarray:
-    """The photograph in dim grey with every pixel of prediction or target coloured.
+    """The image in dim grey with every pixel of prediction or target coloured.
 
     Args:
         image: (H, W, 3) uint8.

@@ -1,6 +1,6 @@
-"""pictures/: a few photographs with their hits and errors, small enough to be put into one page.
+"""pictures/: a few images with their hits and errors, small enough to be put into one page.
 
-Each is a JPEG of the photograph and a palette PNG of the kinds of pixels, both at most
+Each is a JPEG of the image and a palette PNG of the kinds of pixels, both at most
 MAX_SIDE_PX, so that a page can be made of the folder alone, without data set or network.
 """
 
@@ -34,7 +34,7 @@ def choose_cases(
     Rows without a Dice (nothing there, nothing found) are not chosen; none is chosen twice.
 
     Args:
-        rows: a row per photograph and structure.
+        rows: a row per image and structure.
         num_worst: how many of the worst; 0 chooses none.
 
     Returns:
@@ -72,7 +72,7 @@ class PictureFolder:
         target: np.ndarray,
         fov: np.ndarray,
     ) -> None:
-        """Keep one photograph.
+        """Keep one image.
 
         Args:
             kind: `worst`, `median` or `best`.
@@ -97,16 +97,16 @@ class PictureFolder:
         layer = Image.fromarray(classes)
         layer = layer.resize(size, Image.Resampling.NEAREST)
         layer.putpalette(PALETTE)
-        photograph = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+        fundus_image = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
         self.folder.mkdir(exist_ok=True)
-        _save(self.folder / f"{stem}.jpg", photograph, quality=JPEG_QUALITY, optimize=True)
+        _save(self.folder / f"{stem}.jpg", fundus_image, quality=JPEG_QUALITY, optimize=True)
         _save(self.folder / f"{stem}.png", layer, transparency=0, bits=2, optimize=True)
         self._index.append(
             {
                 "kind": kind,
                 "id": row["id"],
                 "structure": row["structure"],
-                "photograph": f"{stem}.jpg",
+                "image": f"{stem}.jpg",
                 "classes": f"{stem}.png",
                 "native_px": [width, height],
                 "shown_px": list(size),
@@ -131,7 +131,7 @@ def _save(path: Path, image: Image.Image, **options: Any) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One photograph as a page shows it; the three layers are data: addresses of equal size."""
+    """One image as a page shows it; the three layers are data: addresses of equal size."""
 
     kind: str
     id: str
@@ -140,7 +140,7 @@ class Picture:
     width: int
     height: int
     native_px: str
-    photograph: str
+    image: str
     classes: str
     reference: str
 
@@ -161,10 +161,12 @@ def _read(
     folder: Path, entry: Mapping[str, Any], rows: Mapping[tuple[Any, Any], dict[str, Any]]
 ) -> Picture:
     # The index is a file like any other: it may not lead out of its folder.
-    photograph, classes = (folder / Path(str(entry[key])).name for key in ("photograph", "classes"))
-    with Image.open(classes, formats=("PNG",)) as image:
-        present = np.isin(np.asarray(image), (1, 2))
-        width, height = image.size
+    # Up to version 0.1.0 the key was "photograph".
+    names = (entry.get("image", entry.get("photograph")), entry["classes"])
+    image, classes = (folder / Path(str(name)).name for name in names)
+    with Image.open(classes, formats=("PNG",)) as layer:
+        present = np.isin(np.asarray(layer), (1, 2))
+        width, height = layer.size
     buffer = io.BytesIO()
     Image.fromarray(present).save(buffer, "PNG", optimize=True)
     native = entry["native_px"]
@@ -176,7 +178,7 @@ def _read(
         width=width,
         height=height,
         native_px=f"{native[0]} x {native[1]}",
-        photograph=_address("image/jpeg", photograph.read_bytes()),
+        image=_address("image/jpeg", image.read_bytes()),
         classes=_address("image/png", classes.read_bytes()),
         reference=_address("image/png", buffer.getvalue()),
     )

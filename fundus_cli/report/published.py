@@ -71,14 +71,14 @@ def compare_with_published(run: Run) -> Comparison | None:
 def _differences(run: Run, of_set: dict[str, Any], published: dict[str, Any]) -> list[str]:
     found = []
     if run.split != "test":
-        found.append(f"scored on {run.split} photographs, not on test")
+        found.append(f"scored on {run.split} images, not on test")
     num_images = run.metrics.get("num_images")
     if run.split == "test" and num_images != of_set["num_images"]:
-        found.append(f"{num_images} test photographs instead of {of_set['num_images']}")
+        found.append(f"{num_images} test images instead of {of_set['num_images']}")
     origin = run.metrics.get("threshold_origin")
     if origin not in published["threshold_origins"]:
         told = {"fixed": "fixed beforehand", "given": "given by hand"}.get(str(origin), "unknown")
-        found.append(f"the threshold was {told}, not chosen on training or validation photographs")
+        found.append(f"the threshold was {told}, not chosen on training or validation images")
     return found
 
 

@@ -12,7 +12,7 @@ from fundus_cli.report.figures import (
     INK,
     MUTED,
     VERMILION,
-    is_drawable,
+    can_be_plotted,
     look,
     new_axes,
     to_svg,
@@ -54,7 +54,7 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
         figure, (axis,) = new_axes()
         for key, label, colour, style in curves:
             values = numbers([row.get(key) for row in log])
-            if is_drawable(values):
+            if can_be_plotted(values):
                 axis.plot(epochs, values, style, color=colour, label=label)
         if not axis.lines:
             return None
@@ -65,7 +65,7 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
     return Drawing(
         title="Loss",
         svg=svg,
-        caption="Mean over photographs. A validation loss that rises while the train loss falls "
+        caption="Mean over images. A validation loss that rises while the train loss falls "
         "is over-fitting.",
     )
 
@@ -73,7 +73,7 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
 def _validation(log: Sequence[Mapping[str, Any]], best_epoch: object) -> Drawing | None:
     epochs = numbers([row.get("epoch") for row in log])
     dice = numbers([row.get("val_dice") for row in log])
-    if not is_drawable(dice):
+    if not can_be_plotted(dice):
         return None
     best = max(value for value in dice if not math.isnan(value))
     at = epochs[dice.index(best)]
@@ -100,7 +100,7 @@ def _each(run: Run, part: str, x: str, y: str) -> list[tuple[str, list[float], l
         if not isinstance(curve, Mapping):
             continue
         xs, ys = numbers(curve.get(x)), numbers(curve.get(y))
-        if len(xs) == len(ys) and is_drawable(ys):
+        if len(xs) == len(ys) and can_be_plotted(ys):
             found.append((structure, xs, ys))
     return found
 
@@ -168,7 +168,7 @@ def _dice_by_threshold(run: Run) -> Drawing | None:
         title="Dice by threshold",
         svg=svg,
         caption="Dashed: the threshold in use. The curve shows what another one would have given; "
-        "taking the top of it would be choosing on the photographs that are scored.",
+        "taking the top of it would be choosing on the images that are scored.",
     )
 
 

@@ -20,10 +20,10 @@ class Run:
     Attributes:
         config: config.json, nested.
         environment: environment.json.
-        splits: photographs of each split by id.
+        splits: images of each split by id.
         log: a row per epoch, numbers where the file has numbers.
         metrics: metrics.json.
-        rows: metrics.csv, the network's row per photograph and structure.
+        rows: metrics.csv, the network's row per image and structure.
         observer2_rows: the second observer's rows of the same file.
         curves: {structure: curves} of curves.json.
         summary: summary.json.
@@ -88,7 +88,7 @@ class Run:
         return {name: scores for name, scores in content.items() if isinstance(scores, dict)}
 
     def pooled(self, structure: str, region: str = "fov") -> dict[str, Any]:
-        """Metrics over all pixels of all photographs."""
+        """Metrics over all pixels of all images."""
         pooled = self.scores(region).get(structure, {}).get("pooled")
         return pooled if isinstance(pooled, dict) else {}
 
@@ -155,7 +155,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 TEXT_COLUMNS = ("id", "structure", "region", "rater", "fov_origin")
-"""Columns whose cells stay text: a photograph may be called 01."""
+"""Columns whose cells stay text: an image may be called 01."""
 
 
 def _value(key: str, text: str | None) -> Any:

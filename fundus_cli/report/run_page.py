@@ -10,7 +10,7 @@ from fundus_cli.report.pictures import KINDS, read_pictures
 from fundus_cli.report.published import compare_with_published
 from fundus_cli.report.run_figures import learning_figures, score_figures
 from fundus_cli.report.run_files import REPORT_NAME, Run, as_mapping, read_object, read_run
-from fundus_cli.report.run_tables import photograph_table, score_table
+from fundus_cli.report.run_tables import image_table, score_table
 
 
 def write_report(folder: Path) -> Path:
@@ -36,7 +36,7 @@ def content_of(run: Run) -> dict[str, Any]:
         "published": compare_with_published(run),
         "learning": learning_figures(run),
         "figures": score_figures(run),
-        "photographs": photograph_table(run),
+        "images": image_table(run),
         "pictures": read_pictures(run),
         "kinds": KINDS,
         "changes": changed_keys(run),
@@ -67,7 +67,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     lines = [
         ("Status", f"{run.status}{': ' if run.reason else ''}{run.reason}"),
         ("Data set", run.data_name),
-        ("Photographs", ", ".join(sizes)),
+        ("Images", ", ".join(sizes)),
         ("Structures", ", ".join(run.structures or _configured_structures(run))),
         ("Network", ", ".join(part for part in (name, size) if part)),
         ("Begins with", str(run.config.get("init_from") or "")),

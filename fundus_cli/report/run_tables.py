@@ -1,4 +1,4 @@
-"""The tables of a run's page: scores of a structure, and a row per photograph."""
+"""The tables of a run's page: scores of a structure, and a row per image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ OTHER_LABELS = {
     "mean_surface_distance_px": "Mean surface distance, px",
 }
 
-PHOTOGRAPH_COLUMNS = (
+IMAGE_COLUMNS = (
     ("dice", "Dice"),
     ("sensitivity", "Sensitivity"),
     ("precision", "Precision"),
@@ -81,7 +81,7 @@ def _against_observer(observer: Mapping[str, Any]) -> str:
     side = "above" if difference > 0 else "below"
     return (
         f"The network's Dice is {abs(difference):.4f} {side} the second observer's on the same "
-        f"photographs (difference {difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, "
+        f"images (difference {difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, "
         f"paired bootstrap, p = {p:.3f})."
     )
 
@@ -95,10 +95,10 @@ def _interval(summary: Mapping[str, Any], name: str) -> tuple[float, float] | No
     return None if low is None or high is None else (low, high)
 
 
-def photograph_table(run: Run) -> dict[str, Any]:
-    """The table with a row per photograph and structure, the lowest Dice first."""
+def image_table(run: Run) -> dict[str, Any]:
+    """The table with a row per image and structure, the lowest Dice first."""
     present = {key for row in run.rows for key, value in row.items() if value is not None}
-    columns = [(key, label) for key, label in PHOTOGRAPH_COLUMNS if key in present]
+    columns = [(key, label) for key, label in IMAGE_COLUMNS if key in present]
     second = {(row.get("id"), row.get("structure")): row.get("dice") for row in run.observer2_rows}
     if second:
         columns.insert(1, ("observer2_dice", "Second observer's Dice"))

@@ -11,7 +11,7 @@ from fundus_cli.data.reading import read_again
 from fundus_cli.data.samples import Sample
 from fundus_cli.evaluation.evaluator import Evaluation
 from fundus_cli.evaluation.score_table import table
-from fundus_cli.report.overlays import draw_overlay, file_stem, save_overlay
+from fundus_cli.report.overlays import file_stem, render_overlay, save_overlay
 from fundus_cli.report.pictures import PictureFolder, choose_cases
 from fundus_cli.run.files import write_csv, write_json
 
@@ -43,11 +43,11 @@ def write_scores(
     num_overlays: int,
     data: DataConfig,
 ) -> None:
-    """metrics.json, metrics.csv, curves.json, and the worst, median and best photographs.
+    """metrics.json, metrics.csv, curves.json, and the worst, median and best images.
 
     Raises:
-        DataError: a photograph to draw on is no longer there; the numbers are written by then.
-        MachineError: the folder cannot be written, or a photograph's drive does not answer.
+        DataError: an image to draw on is no longer there; the numbers are written by then.
+        MachineError: the folder cannot be written, or an image's drive does not answer.
     """
     write_numbers(folder, evaluation)
     by_id = {sample.id: sample for sample in samples}
@@ -71,11 +71,11 @@ def write_scores(
             f"sensitivity {row['sensitivity']:.4f}  precision {row['precision']:.4f}"
         )
         name = f"{file_stem(sample.id)}_{row['structure']}.png"
-        save_overlay(folder / "overlays" / name, draw_overlay(*layers), caption)
+        save_overlay(folder / "overlays" / name, render_overlay(*layers), caption)
     pictures.close()
 
 
-def say_scores(evaluation: Evaluation, say: Callable[[str], object]) -> None:
+def print_scores(evaluation: Evaluation, print_line: Callable[[str], object]) -> None:
     """The table of an evaluation, line by line."""
     for line in table(evaluation).splitlines():
-        say(line)
+        print_line(line)

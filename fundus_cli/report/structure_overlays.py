@@ -1,4 +1,4 @@
-"""Structures drawn on a photograph, for a person to look at."""
+"""Structures drawn on an image, for a person to look at."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ COLOURS = ((86, 180, 233), (240, 228, 66), (0, 220, 150), (255, 110, 40), (204, 
 FOV_COLOUR = (255, 255, 255)
 
 
-def draw_structures(image: np.ndarray, masks: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """The dimmed photograph with each structure in a colour of its own and the border of the FOV.
+def render_structures(image: np.ndarray, masks: np.ndarray, fov: np.ndarray) -> np.ndarray:
+    """The dimmed image with each structure in a colour of its own and the border of the FOV.
 
     Args:
         image: (h, w, 3) uint8.

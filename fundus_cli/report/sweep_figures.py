@@ -14,7 +14,7 @@ from fundus_cli.report.figures import (
     INK,
     MUTED,
     VERMILION,
-    is_drawable,
+    can_be_plotted,
     look,
     new_axes,
     to_svg,
@@ -37,7 +37,7 @@ MAX_LABELS = 12
 """Up to so many curves are named in the plot."""
 
 
-def score_to_draw(board: Leaderboard) -> str:
+def score_to_plot(board: Leaderboard) -> str:
     """The column that the rows are ordered by."""
     has_dice = any(number(row.get("val_dice")) is not None for row in board.rows)
     return "val_dice" if has_dice else "train_loss"
@@ -45,7 +45,7 @@ def score_to_draw(board: Leaderboard) -> str:
 
 def figures_of_keys(board: Leaderboard) -> list[Drawing]:
     """A scatter plot per varied key, and parallel coordinates where there are several keys."""
-    column = score_to_draw(board)
+    column = score_to_plot(board)
     rows = [r for r in board.rows if r["status"] == "done" and number(r.get(column)) is not None]
     if len(rows) < 2:
         return []
@@ -145,7 +145,7 @@ def _unit(values: Sequence[Any]) -> tuple[list[float], tuple[str, str]]:
 
 def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing]:
     """Validation Dice (else the train loss) of every job over its epochs."""
-    column = score_to_draw(board)
+    column = score_to_plot(board)
     names = [str(row["job"]) for row in board.rows]
     colours = mpl.colormaps["cividis"](np.linspace(0.95, 0.35, max(len(names), 1)))
     with look():
@@ -153,7 +153,7 @@ def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing
         for place in reversed(range(len(names))):
             log = runs[names[place]].log
             values = numbers([row.get(column) for row in log])
-            if not is_drawable(values):
+            if not can_be_plotted(values):
                 continue
             epochs = numbers([row.get("epoch") for row in log])
             colour = VERMILION if place == 0 else colours[place]

@@ -17,7 +17,7 @@ from fundus_cli.report.leaderboard import (
 from fundus_cli.report.leaderboard_text import write_leaderboard_csv
 from fundus_cli.report.pages import write_page
 from fundus_cli.report.run_files import LEADERBOARD_NAME, REPORT_NAME, Run
-from fundus_cli.report.sweep_figures import figures_of_keys, learning_curves, score_to_draw
+from fundus_cli.report.sweep_figures import figures_of_keys, learning_curves, score_to_plot
 
 OTHER_COLUMNS = ("best_epoch", "train_loss", "val_loss", "test_loss", "minutes")
 
@@ -52,7 +52,7 @@ def content_of(folder: Path, board: Leaderboard, runs: Mapping[str, Run]) -> dic
     return {
         "title": f"Leaderboard, {folder.absolute().name}",
         "summary": _summary(board),
-        "ranked_by": score_to_draw(board).replace("_", " "),
+        "ranked_by": score_to_plot(board).replace("_", " "),
         "board": board,
         "columns": [*scores, *(key for key in OTHER_COLUMNS if key in present)],
         "scores": scores,
@@ -74,7 +74,7 @@ def _summary(board: Leaderboard) -> str:
     done = sum(row["status"] == "done" for row in board.rows)
     text = f"{done} of {len(board.rows)} runs are done"
     text += f"; varied: {', '.join(board.keys)}" if board.keys else ""
-    best, column = board.rows[0], score_to_draw(board)
+    best, column = board.rows[0], score_to_plot(board)
     if best["status"] == "done" and best.get(column) is not None:
         text += f". Best {column.replace('_', ' ')}: {best[column]:.4f}, run {best['job']}"
     return text + "."
@@ -111,9 +111,9 @@ def _fold_note(board: Leaderboard, runs: Mapping[str, Run]) -> str:
         return ""
     if splits == {"test"}:
         return (
-            "Every fold's network scored the same test photographs, each of them once; a row is "
+            "Every fold's network scored the same test images, each of them once; a row is "
             "the mean over the folds."
         )
     if splits == {"val"}:
-        return "Every fold's network scored the photographs that were held out from it."
+        return "Every fold's network scored the images that were held out from it."
     return ""

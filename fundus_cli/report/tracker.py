@@ -10,7 +10,7 @@ from fundus_cli.config import DataConfig, TrackerName, TrainConfig
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.data.reading import read_again
 from fundus_cli.errors import ConfigError
-from fundus_cli.report.overlays import draw_overlay
+from fundus_cli.report.overlays import render_overlay
 
 if TYPE_CHECKING:
     # A missing tracker or folder is told before torch is loaded.
@@ -49,7 +49,7 @@ def tracked(
     Args:
         config: which tracker.
         folder: the run folder.
-        dataset: photographs for the overlays.
+        dataset: images for the overlays.
         epoch: how many epochs the run has behind it.
     """
     if config.tracker is TrackerName.none:
@@ -62,8 +62,8 @@ def tracked(
 class Tracker:
     """Writes <run folder>/tensorboard; what an earlier, longer try wrote behind `epoch` is hidden.
 
-    Overlays are of validation photographs, or of training ones where none are held out; never of
-    test photographs, which are not to be watched while choosing.
+    Overlays are of validation images, or of training ones where none are held out; never of
+    test images, which are not to be watched while choosing.
     """
 
     def __init__(self, folder: Path, dataset: Dataset, data: DataConfig, epoch: int) -> None:
@@ -86,7 +86,7 @@ class Tracker:
             image = read_again(sample.files.image, self._data)
             targets, fov = sample.native_targets.unpack(), sample.native_fov.unpack()[0]
             for channel, structure in enumerate(self._structures):
-                overlay = draw_overlay(
+                overlay = render_overlay(
                     image, probability[channel] >= threshold, targets[channel], fov
                 )
                 every = -(-max(overlay.shape[:2]) // MAX_SIDE_PX)

@@ -21,7 +21,11 @@ FORMAT = 2
 """Of the file; docs/checkpoints.md says which changes raise it."""
 
 BEFORE = "before"
-"""Split of a manifest: photographs from which the weights that a run began with had learned."""
+"""Split of a manifest: images from which the weights that a run began with had learned."""
+
+
+STORED_NAMES = {"constant_epochs": "one_colour_epochs"}
+"""Fields of Progress that checkpoints hold under an older name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,15 @@ class Progress:
         epoch: the epoch under way, from 0; equal to config.epochs when the run is over.
         batch: batches of that epoch that are done.
         step: optimizer steps done.
-        loss_sum: sum of the epoch's training losses so far, weighted by photographs.
-        num_seen: photographs or patches behind that sum.
+        loss_sum: sum of the epoch's training losses so far, weighted by images.
+        num_seen: images or patches behind that sum.
         rows: the log, one row per finished epoch.
         best_epoch: the epoch of best.pt, from 1.
-        best_score: its validation Dice; None without validation photographs.
+        best_score: its validation Dice; None without validation images.
         seconds: time spent on the epoch's optimizer steps so far.
         timings: seconds and rate of each finished epoch; apart from `rows`, which are the same
             for a run that was interrupted.
-        one_colour_epochs: epochs in a row whose predictions were all black or all white.
+        constant_epochs: epochs in a row whose predictions were all black or all white.
     """
 
     epoch: int = 0
@@ -60,7 +64,7 @@ class Progress:
     best_epoch: int | None = None
     best_score: float | None = None
     seconds: float = 0.0
-    one_colour_epochs: int = 0
+    constant_epochs: int = 0
     timings: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -115,7 +119,9 @@ def save(
         "model": _contiguous(model),
         "averaged": None if averaged is None else _contiguous(averaged),
         "optimizer": optimizer.state_dict(),
-        "progress": {name: getattr(progress, name) for name in Progress.__slots__},
+        "progress": {
+            STORED_NAMES.get(name, name): getattr(progress, name) for name in Progress.__slots__
+        },
         "threshold": {"value": threshold.value, "origin": threshold.origin},
         "manifest": manifest,
     }
@@ -238,7 +244,8 @@ def _weights(content: Any) -> dict[str, Tensor]:
 
 def _progress(content: Any) -> Progress:
     """Counters that are counters, and the rows of the log."""
-    progress = Progress(**content)
+    names = {stored: name for name, stored in STORED_NAMES.items()}
+    progress = Progress(**{names.get(name, name): value for name, value in content.items()})
     for name in ("epoch", "batch", "step", "num_seen"):
         if type(getattr(progress, name)) is not int or getattr(progress, name) < 0:
             raise ValueError(f"{name} {getattr(progress, name)}")

@@ -54,7 +54,7 @@ def check_unused(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def held(output: str, overwrite: bool = False, key: str = "output") -> Iterator[Path]:
+def locked(output: str, overwrite: bool = False, key: str = "output") -> Iterator[Path]:
     """The run folder (or what `key` names), locked for this process until the block ends.
 
     The lock is the operating system's and dies with the process, so a stale one is no obstacle.
@@ -69,7 +69,7 @@ def held(output: str, overwrite: bool = False, key: str = "output") -> Iterator[
         lock = _lock(folder, key)
         if overwrite and holds_run(folder):
             os.close(lock)
-            folder.rename(_aside(folder))
+            folder.rename(_backup_path(folder))
             folder.mkdir()
             lock = _lock(folder, key)
     except OSError as error:
@@ -81,7 +81,7 @@ def held(output: str, overwrite: bool = False, key: str = "output") -> Iterator[
         os.close(lock)
 
 
-def _aside(folder: Path) -> Path:
+def _backup_path(folder: Path) -> Path:
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for number in range(1000):
         suffix = f".{number}" if number else ""

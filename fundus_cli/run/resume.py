@@ -34,7 +34,7 @@ MAY_CHANGE = (
 )
 """Keys that a resumed run may be given anew; they take effect from the next step on."""
 
-UNTOLD = (
+NOT_REPORTED = (
     *("output", "resume", "overwrite"),
     *("data.root", "data.allow_change", "data.timeout_s", "data.cache_gb"),
 )
@@ -73,7 +73,7 @@ def check_config(old: TrainConfig, new: TrainConfig) -> list[str]:
         )
     if new.epochs < old.epochs and any(k == "epochs" for k, _, _ in changed):
         return [f"resume: epochs {old.epochs} -> {new.epochs}: the run ends earlier"]
-    return [f"resume: {k} {a} -> {b} from here on" for k, a, b in changed if k not in UNTOLD]
+    return [f"resume: {k} {a} -> {b} from here on" for k, a, b in changed if k not in NOT_REPORTED]
 
 
 def check_manifest(
@@ -117,7 +117,7 @@ def finished(config: TrainConfig) -> bool:
     return config.epochs <= old.epochs
 
 
-def goes_on(config: TrainConfig) -> bool:
+def will_resume(config: TrainConfig) -> bool:
     """Whether a checkpoint waits in the run folder for resume=auto."""
     names = ("last.pt", "previous.pt")
     return config.resume is not None and any((Path(config.output) / n).exists() for n in names)
@@ -129,13 +129,13 @@ def check_init_from(config: TrainConfig) -> None:
     Raises:
         ConfigError: neither a file nor a folder has this name.
     """
-    if config.init_from is None or goes_on(config):
+    if config.init_from is None or will_resume(config):
         return
     if not Path(config.init_from).expanduser().exists():
         raise ConfigError(f"init_from={config.init_from}: no such file or folder")
 
 
-def newest_checkpoint(folder: Path, say: Callable[[str], object]) -> Any:
+def newest_checkpoint(folder: Path, print_line: Callable[[str], object]) -> Any:
     """The newest checkpoint that can be believed, or None when the folder has none yet.
 
     A damaged last.pt is kept under another name and the one before it is taken.
@@ -159,7 +159,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], object]) -> Any:
             continue
         for bad, reason in reasons:
             kept = f"; kept as {_move_aside(bad).name}" if bad else ""
-            say(f"warning: {reason}{kept}; going on from {name}")
+            print_line(f"warning: {reason}{kept}; going on from {name}")
         return saved
     if reasons:
         raise MachineError(

@@ -28,7 +28,7 @@ class Terminal:
                 with path.open("a") as file:
                     file.write("\n")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """A line on standard output and in the log."""
         self.record(line)
         if self._broken:
@@ -50,27 +50,27 @@ class Terminal:
                 file.write(f"{stamp} {text}\n")
 
     def reading(self, total: int) -> None:
-        """One more photograph of `total` is read."""
-        self._advance("reading photographs", total, "photo")
+        """One more image of `total` is read."""
+        self._advance("reading images", total, "photo")
 
-    def drawing(self, total: int) -> None:
-        """One more photograph of `total` is drawn."""
-        self._advance("drawing photographs", total, "photo")
+    def generating(self, total: int) -> None:
+        """One more image of `total` is drawn."""
+        self._advance("drawing images", total, "photo")
 
     def making_page(self, total: int) -> None:
         """One more page of `total` is made."""
         self._advance("making pages", total, "page")
 
     def repairing(self, total: int) -> None:
-        """One more photograph of `total` is in the repaired copy."""
+        """One more image of `total` is in the repaired copy."""
         self._advance("writing the copy", total, "photo")
 
     def scoring(self, total: int) -> None:
-        """One more photograph of `total` is scored."""
+        """One more image of `total` is scored."""
         self._advance("scoring", total, "photo")
 
     def predicting(self, total: int) -> None:
-        """The prediction of one more photograph of `total` is written."""
+        """The prediction of one more image of `total` is written."""
         self._advance("predicting", total, "image")
 
     def step(self, epoch: int, done: int, total: int) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from fundus_cli.runtime.timeouts import Crew, Patience
+from fundus_cli.runtime.timeouts import Crew, Timeout
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -25,7 +25,7 @@ def pipelined(
     read: Callable[[Item], Loaded],
     compute: Callable[[Item, Loaded], Computed],
     write: Callable[[Item, Loaded, Computed], Result],
-    patience: Patience,
+    timeout: Timeout,
     what: Callable[[Item], str],
 ) -> Iterator[Result]:
     """write(item, loaded, computed) of every item, in order.
@@ -39,7 +39,7 @@ def pipelined(
     waiting = iter(items)
     reading: deque[tuple[Item, Future[Loaded]]] = deque()
     writing: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(NUM_THREADS) as writers, Crew(NUM_THREADS, patience) as readers:
+    with ThreadPoolExecutor(NUM_THREADS) as writers, Crew(NUM_THREADS, timeout) as readers:
         while True:
             for item in islice(waiting, 1 + AHEAD - len(reading)):
                 reading.append((item, readers.give(partial(read, item))))

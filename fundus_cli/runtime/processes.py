@@ -1,6 +1,6 @@
 """Processes that call one function for many jobs, for work that Python's threads cannot share.
 
-A small photograph is hundreds of short array operations, between which threads wait for each other.
+A small image is hundreds of short array operations, between which threads wait for each other.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Any, Generic
 
 from fundus_cli.errors import MachineError
-from fundus_cli.runtime.timeouts import LEAVE_S, Crew, Job, Patience, Result, in_order, num_at_once
+from fundus_cli.runtime.timeouts import LEAVE_S, Crew, Job, Result, Timeout, in_order, num_at_once
 
 MIN_JOBS = 1000
 """Fewer are done by threads before a process has imported what it needs."""
@@ -38,7 +38,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THRE
 def spread(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
-    patience: Patience,
+    timeout: Timeout,
     what: Callable[[Job], str],
 ) -> Generator[Result, None, None]:
     """As `in_order`, by processes instead of threads where that is worth starting them.
@@ -49,11 +49,11 @@ def spread(
         MachineError: one takes too long, or a process is gone; what(job) says what it was about.
     """
     if len(jobs) < MIN_JOBS or num_at_once() == 1:
-        yield from in_order(function, jobs, patience, what)
+        yield from in_order(function, jobs, timeout, what)
         return
     waiting: deque[tuple[Job, Future[Result]]] = deque()
     num, at_once = num_at_once(), JOBS_PER_MESSAGE
-    with Workers(function, num, what) as workers, Crew(num, patience) as crew:
+    with Workers(function, num, what) as workers, Crew(num, timeout) as crew:
         for start in range(0, len(jobs), at_once):
             some = [(job, Future[Result]()) for job in jobs[start : start + at_once]]
             crew.give(partial(workers.answer, some))

@@ -26,7 +26,7 @@ LEAVE_S = 1.0
 """Short, because whoever presses Ctrl-C waits for it, too."""
 _NAME = "fundus-crew"
 MAX_AT_ONCE = 8
-"""Each piece of work may hold a decoded photograph of several hundred megabytes."""
+"""Each piece of work may hold a decoded image of several hundred megabytes."""
 
 
 def num_at_once() -> int:
@@ -35,7 +35,7 @@ def num_at_once() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeout:
     """How long one piece of work may take.
 
     Attributes:
@@ -47,7 +47,7 @@ class Patience:
     key: str = "data.timeout_s"
 
     @classmethod
-    def of(cls, config: DataConfig) -> "Patience":
+    def of(cls, config: DataConfig) -> "Timeout":
         """What data.timeout_s allows."""
         return cls(limit_s=config.timeout_s)
 
@@ -67,8 +67,8 @@ class Crew:
     tensors while the interpreter ends aborts the process. Threads that hang are left behind.
     """
 
-    def __init__(self, num_threads: int, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, num_threads: int, timeout: Timeout) -> None:
+        self._timeout = timeout
         self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._waiting = queue.SimpleQueue()
         self._given: list[Future[Any]] = []
@@ -93,9 +93,9 @@ class Crew:
         """
         try:
             # Not result(): a TimeoutError may also be what the work has raised.
-            future.exception(self._patience.limit_s)
+            future.exception(self._timeout.limit_s)
         except TimeoutError:
-            raise self._patience.over(what) from None
+            raise self._timeout.over(what) from None
         self._given = [one for one in self._given if not one.done()]
         return future.result()
 
@@ -110,7 +110,7 @@ class Crew:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-                # A photograph is not to be kept until the next one is read.
+                # An image is not to be kept until the next one is read.
                 del result
             del task, future, work
 
@@ -137,20 +137,20 @@ def any_left_behind() -> bool:
     return any(thread.name == _NAME for thread in threading.enumerate())
 
 
-def in_time(work: Callable[[], Result], patience: Patience, what: str) -> Result:
+def in_time(work: Callable[[], Result], timeout: Timeout, what: str) -> Result:
     """What `work` returns or raises.
 
     Raises:
         MachineError: it takes too long; `what` says what it is, as in `listing a folder`.
     """
-    with Crew(1, patience) as crew:
+    with Crew(1, timeout) as crew:
         return crew.result(crew.give(work), what)
 
 
 def in_order(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
-    patience: Patience,
+    timeout: Timeout,
     what: Callable[[Job], str],
 ) -> Generator[Result, None, None]:
     """function(job) of every job on `num_at_once` threads, in order; two per thread wait at most.
@@ -160,7 +160,7 @@ def in_order(
     """
     threads = num_at_once()
     waiting: deque[tuple[Job, Future[Result]]] = deque()
-    with Crew(threads, patience) as crew:
+    with Crew(threads, timeout) as crew:
         for job in jobs:
             waiting.append((job, crew.give(partial(function, job))))
             if len(waiting) >= 2 * threads:

@@ -1,4 +1,4 @@
-"""The camera of a drawn photograph: where it looks, its lamp, its lens and its sensor."""
+"""The camera of a synthetic image: where it looks, its lamp, its lens and its sensor."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""One drawn fundus photograph: the ground of the eye, its disc and vessels, seen by a camera."""
+"""One drawn fundus image: the ground of the eye, its disc and vessels, seen by a camera."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 @dataclass(frozen=True)
-class DemoPhotograph:
-    """A photograph (H, W, 3) and its structures (H, W); vessel is artery or vein."""
+class SyntheticImage:
+    """An image (H, W, 3) and its structures (H, W); vessel is artery or vein."""
 
     image: NDArray[np.uint8]
     vessel: Bools
@@ -28,8 +28,8 @@ class DemoPhotograph:
     fov: Bools
 
 
-def draw_photograph(seed: int, index: int, size_px: int, *, test: bool = False) -> DemoPhotograph:
-    """Draw photograph `index` of the train or test split of `seed`.
+def render_image(seed: int, index: int, size_px: int, *, test: bool = False) -> SyntheticImage:
+    """Draw image `index` of the train or test split of `seed`.
 
     The same eye is drawn at every size. Vessels below about a pixel fade and are not annotated.
     """
@@ -48,7 +48,7 @@ def draw_photograph(seed: int, index: int, size_px: int, *, test: bool = False) 
     image = expose(rng, illuminate(rng, light * np.exp(tone), frame), frame)
     fov = frame.inside() >= 0.5
     artery, vein = _without_crumbs(artery & fov), _without_crumbs(vein & fov)
-    return DemoPhotograph(image, artery | vein, artery, vein, disc & fov, fov)
+    return SyntheticImage(image, artery | vein, artery, vein, disc & fov, fov)
 
 
 def smooth_noise(rng: np.random.Generator, cells: int, size_px: int) -> Planes:
@@ -162,7 +162,7 @@ def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Pl
     shine = splat(points[wide], 0.36 * width[wide], np.ones(int(wide.sum())), side)
     depth = depth * (1 - reflex * shine)
     # Observers mark what is about a pixel wide or more, with a pencil that is a little wider; on a
-    # tiny photograph they still mark the main vessels.
+    # tiny image they still mark the main vessels.
     seen = width > min(max(0.7 * factor, 0.016 * scale), 0.04 * scale)
     pencil = np.maximum(1.06 * width[seen], 1.3 * factor)
     marked = splat(points[seen], pencil, np.ones(int(seen.sum())), side) > 0

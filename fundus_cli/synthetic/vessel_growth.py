@@ -11,7 +11,7 @@ from fundus_cli.synthetic.vessel_tree import (
     heading_of,
     murray_angles,
     murray_diameters,
-    turned,
+    rotated,
     unit,
 )
 
@@ -92,7 +92,7 @@ def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
             shared = course * [1, upper] * rng.uniform(0.85, 1.12)
             shared = shared + rng.normal(0, spread, course.shape)
             if course is _NASAL_ROUTE:
-                shared = turned(shared, rng.uniform(-0.35, 0.35))
+                shared = rotated(shared, rng.uniform(-0.35, 0.35))
             aside = unit(heading_of(np.gradient(shared, axis=0)) + np.pi / 2)
             # An artery and its vein run side by side, and mostly change sides once.
             sides = np.where(np.arange(len(course)) < rng.integers(1, len(course)), 1, -1)
@@ -129,7 +129,7 @@ def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd
     fovea_distance = np.hypot(from_fovea[:, 0], from_fovea[:, 1])
     outwards = 0.6 * position / (np.hypot(position[:, 0], position[:, 1])[:, None] + 0.1)
     outwards += 0.4 * from_fovea / (fovea_distance[:, None] + 0.1)
-    outwards = turned(outwards, tips["lean"])
+    outwards = rotated(outwards, tips["lean"])
     goal = np.where(tips["feeds_macula"][:, None], -from_fovea, outwards)
     goal[led] = routes[tips["route"][led], tips["waypoint"][led]] - position[led]
     gain = np.where(led, 2.4, 0.9)

@@ -87,8 +87,8 @@ def unit(heading: Floats) -> Floats:
     return np.stack([np.cos(heading), np.sin(heading)], axis=-1)
 
 
-def turned(vectors: Floats, angle: float | Floats) -> Floats:
-    """The vectors (..., 2) turned from x towards y."""
+def rotated(vectors: Floats, angle: float | Floats) -> Floats:
+    """The vectors (..., 2) rotated from x towards y."""
     x, y = vectors[..., 0], vectors[..., 1]
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)

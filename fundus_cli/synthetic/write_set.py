@@ -1,4 +1,4 @@
-"""The procedural fundus photographs of data=demo, written as ordinary files."""
+"""The procedural fundus images of data=demo, written as ordinary files."""
 
 import os
 import shutil
@@ -10,23 +10,23 @@ from PIL import Image
 
 from fundus_cli.config import DemoConfig
 from fundus_cli.errors import MachineError
-from fundus_cli.synthetic.render import DemoPhotograph, draw_photograph
+from fundus_cli.synthetic.render import SyntheticImage, render_image
 
 JPEG_QUALITY = 90
-DRAWING = 1
-"""Raised whenever the same seed draws other photographs, so that no old ones are taken for new."""
+GENERATOR_VERSION = 1
+"""Raised whenever the same seed draws other images, so that no old ones are taken for new."""
 
 
 def write_demo(
     folder: Path, config: DemoConfig, progress: Callable[[int], None] = lambda total: None
 ) -> None:
-    """Draw the photographs of both splits into `folder`, whole or not at all.
+    """Draw the images of both splits into `folder`, whole or not at all.
 
     Per split: `<split>_images/demo_000.jpg`, and black and white PNGs of the same name in
     `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test go on
-    where those of train end; a photograph does not depend on how many there are. A folder that
+    where those of train end; an image does not depend on how many there are. A folder that
     exists is left as it is, and so is one that another process finishes first. `progress` is called
-    once per photograph with the number of photographs in all.
+    once per image with the number of images in all.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -40,7 +40,7 @@ def write_demo(
         for number in range(total):
             test = number >= config.train
             index = number - config.train if test else number
-            drawn = draw_photograph(config.seed, index, config.size_px, test=test)
+            drawn = render_image(config.seed, index, config.size_px, test=test)
             _write(temporary, "test" if test else "train", number, drawn)
             progress(total)
         temporary.rename(folder)
@@ -54,7 +54,7 @@ def write_demo(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(folder: Path, split: str, number: int, drawn: DemoPhotograph) -> None:
+def _write(folder: Path, split: str, number: int, drawn: SyntheticImage) -> None:
     masks = {
         "masks": drawn.vessel,
         "fov": drawn.fov,

@@ -17,7 +17,7 @@ def compiled(
     shape: tuple[int, ...],
     device: torch.device,
     dtype: torch.dtype,
-    say: Callable[[str], object],
+    print_line: Callable[[str], object],
 ) -> Forward:
     """The network compiled for batches of one shape; the network itself where that fails.
 
@@ -44,7 +44,7 @@ def compiled(
         torch.stack([logits.float().mean() for logits in every]).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "")
-        say(
+        print_line(
             f"compile=true: not possible on this machine ({type(error).__name__}: {reason[:200]}); "
             "training goes on without"
         )

@@ -19,7 +19,7 @@ EPOCHS_BEFORE_A_WORD = 3
 EPOCHS_BETWEEN_WORDS = 10
 
 
-class PredictionWatch:
+class ConstantPredictionWatch:
     """Counts predicted and annotated pixels of an epoch; no number of the run depends on it.
 
     Attributes:

@@ -26,7 +26,7 @@ def timing_row(progress: Progress, eval_seconds: float) -> dict[str, float]:
     """The row of timing.csv of the epoch that ends.
 
     Args:
-        progress: with the epoch's seconds and photographs still in it.
+        progress: with the epoch's seconds and images still in it.
         eval_seconds: of its test loss and validation.
     """
     return {

@@ -53,17 +53,17 @@ def _network(model: ModelConfig) -> tuple[str, ...]:
 
 
 def check_unseen(saved: Checkpoint, hashes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Refuse to score photographs from which the pretrained network learned.
+    """Refuse to score images from which the pretrained network learned.
 
     Args:
         saved: the pretrained network.
-        hashes: {split: {id: sha256 of the photograph}} of this run.
+        hashes: {split: {id: sha256 of the image}} of this run.
 
     Returns:
-        Lines about photographs of val, which choose the checkpoint and the threshold.
+        Lines about images of val, which choose the checkpoint and the threshold.
 
     Raises:
-        DataError: there are such photographs in test.
+        DataError: there are such images in test.
     """
     seen = {
         split: [name for name, digest in of_split.items() if digest in saved.learned_from]
@@ -71,19 +71,19 @@ def check_unseen(saved: Checkpoint, hashes: Mapping[str, Mapping[str, str]]) -> 
     }
     if seen.get("test"):
         raise DataError(
-            f"init_from={saved.path}: was trained on {len(seen['test'])} of the test photographs, "
+            f"init_from={saved.path}: was trained on {len(seen['test'])} of the test images, "
             f"so their score would mean nothing: {list_names(seen['test'])}; begin with another "
             "checkpoint, or do without a test set (data.test=null)"
         )
     if not seen.get("val"):
         return []
     return [
-        f"warning: init_from was trained on {len(seen['val'])} of the validation photographs, so "
+        f"warning: init_from was trained on {len(seen['val'])} of the validation images, so "
         f"val Dice and threshold say too much: {list_names(seen['val'])}"
     ]
 
 
-def begin_with(saved: Checkpoint, config: TrainConfig, model: UNet | WNet) -> list[str]:
+def load_initial_weights(saved: Checkpoint, config: TrainConfig, model: UNet | WNet) -> list[str]:
     """Copy the weights that score into `model`; returns lines on what differs.
 
     What the last layer knows about a structure goes to the structure of the same name; one that
@@ -142,8 +142,8 @@ def _by_name(old: Tensor, before: list[str], fresh: Tensor, now: list[str]) -> T
     return torch.stack(rows)
 
 
-def learned_before(saved: Checkpoint) -> dict[str, str]:
-    """What a run that begins with `saved` writes down as its network's earlier photographs.
+def earlier_training_files(saved: Checkpoint) -> dict[str, str]:
+    """What a run that begins with `saved` writes down as its network's earlier images.
 
     Returns:
         {name: sha256}; names are made different where two data sets share them.

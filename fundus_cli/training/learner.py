@@ -15,17 +15,17 @@ from fundus_cli.run import checkpoint
 from fundus_cli.runtime.device import autocast, choose_precision, repeatable
 from fundus_cli.training.compiling import Forward, compiled
 from fundus_cli.training.ema import WeightAverage
-from fundus_cli.training.finetuning import begin_with
+from fundus_cli.training.finetuning import load_initial_weights
 from fundus_cli.training.losses import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 from fundus_cli.training.prior_bias import first_model
 
-STEPS_PER_LOOK = 32
+STEPS_PER_FETCH = 32
 """Steps after which losses are fetched from a GPU; each fetch waits until it has caught up."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Noted:
+class _PendingStep:
     """A step whose loss and gradient norm are still on the device."""
 
     loss: Tensor
@@ -39,7 +39,7 @@ class Learner:
     """Takes steps, and looks at their losses: at each on a processor, at many at once on a GPU.
 
     A step whose loss or gradient is not finite raises when it is looked at, and nothing may be
-    saved before `settle`, so that a checkpoint never holds what such a step did.
+    saved before `flush`, so that a checkpoint never holds what such a step did.
 
     Attributes:
         model: the network that learns.
@@ -52,7 +52,7 @@ class Learner:
         train_shares: np.ndarray,
         total_steps: int,
         device: torch.device,
-        say: Callable[[str], object],
+        print_line: Callable[[str], object],
     ) -> None:
         self.config = config
         self.total_steps = total_steps
@@ -65,11 +65,11 @@ class Learner:
         self.average = WeightAverage(self.model, decay) if decay else None
         self.loss = build_loss(config.loss)
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
-        self.steps_per_look = 1 if self.device.type == "cpu" else STEPS_PER_LOOK
-        self._say = say
+        self.steps_per_fetch = 1 if self.device.type == "cpu" else STEPS_PER_FETCH
+        self._print_line = print_line
         self._forward: Forward | None = None
-        self._noted: list[_Noted] = []
-        self._settled: list[tuple[float, int]] = []
+        self._pending: list[_PendingStep] = []
+        self._flushed: list[tuple[float, int]] = []
 
     @property
     def scored_model(self) -> nn.Module:
@@ -81,9 +81,9 @@ class Learner:
         """Learning rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def begin_with(self, pretrained: checkpoint.Checkpoint) -> list[str]:
+    def load_initial_weights(self, pretrained: checkpoint.Checkpoint) -> list[str]:
         """Start from another run's weights; returns lines on what differs."""
-        lines = begin_with(pretrained, self.config, self.model)
+        lines = load_initial_weights(pretrained, self.config, self.model)
         if self.average is not None:
             self.average.model.load_state_dict(self.model.state_dict())
         return lines
@@ -117,9 +117,9 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = gradient_norm(self.model)
-        self._noted.append(_Noted(loss.detach(), norm, epoch + 1, number + 1, batch.ids))
-        if len(self._noted) >= self.steps_per_look:
-            self._look()
+        self._pending.append(_PendingStep(loss.detach(), norm, epoch + 1, number + 1, batch.ids))
+        if len(self._pending) >= self.steps_per_fetch:
+            self._fetch()
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model, number + 1)
@@ -135,15 +135,15 @@ class Learner:
         losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
         return torch.stack(losses).mean()
 
-    def settle(self) -> list[tuple[float, int]]:
+    def flush(self) -> list[tuple[float, int]]:
         """(loss, size of the batch) of every step since the last call, in order.
 
         Raises:
             DivergedError: one of them was not finite.
         """
-        self._look()
-        settled, self._settled = self._settled, []
-        return settled
+        self._fetch()
+        flushed, self._flushed = self._flushed, []
+        return flushed
 
     def check_weights(self, step: int) -> None:
         """Refuse weights, running means and variances that are not finite numbers.
@@ -157,20 +157,22 @@ class Learner:
                 f"saved; lower optimizer.lr ({self.config.optimizer.lr})"
             )
 
-    def _look(self) -> None:
-        if not self._noted:
+    def _fetch(self) -> None:
+        if not self._pending:
             return
-        noted, self._noted = self._noted, []
-        numbers = torch.stack([n for step in noted for n in (step.loss.float(), step.norm.float())])
+        pending, self._pending = self._pending, []
+        numbers = torch.stack(
+            [n for step in pending for n in (step.loss.float(), step.norm.float())]
+        )
         values = numbers.tolist()
-        for each, loss, norm in zip(noted, values[::2], values[1::2], strict=True):
+        for each, loss, norm in zip(pending, values[::2], values[1::2], strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
                     f"epoch {each.epoch}, step {each.step}: loss {loss}, gradient norm {norm}, "
-                    f"photographs {', '.join(sorted(set(each.ids)))}; lower optimizer.lr "
+                    f"images {', '.join(sorted(set(each.ids)))}; lower optimizer.lr "
                     f"({self.config.optimizer.lr}), or look for odd values in these files"
                 )
-            self._settled.append((loss, len(each.ids)))
+            self._flushed.append((loss, len(each.ids)))
 
     def _forward_for(self, shape: tuple[int, ...]) -> Forward:
         if self._forward is None:
@@ -178,7 +180,9 @@ class Learner:
             if self.config.compile:
                 # An epoch may be resumed at its last, smaller batch: the config knows better.
                 whole = (self.config.batch_size, *shape[1:])
-                self._forward = compiled(self.model, whole, self.device, self.dtype, self._say)
+                self._forward = compiled(
+                    self.model, whole, self.device, self.dtype, self._print_line
+                )
         return self._forward
 
 

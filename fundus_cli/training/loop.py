@@ -1,4 +1,4 @@
-"""The train/test epoch loop: a function of the config, the photographs and how far the run is."""
+"""The train/test epoch loop: a function of the config, the images and how far the run is."""
 
 import math
 import time
@@ -19,9 +19,9 @@ from fundus_cli.run.files import link_whole
 from fundus_cli.run.machine_errors import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime.device import choose_device
-from fundus_cli.training.constant_predictions import PredictionWatch
+from fundus_cli.training.constant_predictions import ConstantPredictionWatch
 from fundus_cli.training.epoch_files import epoch_line, timing_row, write_followers
-from fundus_cli.training.finetuning import check_unseen, learned_before
+from fundus_cli.training.finetuning import check_unseen, earlier_training_files
 from fundus_cli.training.learner import Learner
 from fundus_cli.training.prior_bias import shares
 from fundus_cli.training.validation import (
@@ -33,8 +33,8 @@ from fundus_cli.training.validation import (
     validate,
 )
 
-MAX_THRESHOLD_PHOTOGRAPHS = 64
-"""So many training photographs, spread evenly, are enough to choose a threshold."""
+MAX_THRESHOLD_IMAGES = 64
+"""So many training images, spread evenly, are enough to choose a threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Console:
         step: called after each optimizer step with (epoch from 1, steps done, steps in all).
     """
 
-    say: Callable[[str], object]
+    print_line: Callable[[str], object]
     step: Callable[[int, int, int], object]
 
 
@@ -72,9 +72,9 @@ class Trainer:
         self.sampler = TrainingSampler(train, config.data, config.augment, config.seed, self.device)
         self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
         self.learner = Learner(
-            config, train_shares, self.num_batches * config.epochs, self.device, console.say
+            config, train_shares, self.num_batches * config.epochs, self.device, console.print_line
         )
-        self.watch = PredictionWatch(config, train_shares.tolist())
+        self.watch = ConstantPredictionWatch(config, train_shares.tolist())
         self.predictor = Predictor(
             [self.learner.scored_model],
             config.data.normalisation,
@@ -86,23 +86,23 @@ class Trainer:
         self.test_samples = spread(
             dataset.samples.get("test", []), MAX_TEST_SHARE * self._pixels_per_epoch()
         )
-        self.learned_before: dict[str, str] = {}
+        self.earlier_training_files: dict[str, str] = {}
         self._saved_at = time.monotonic()
 
-    def begin_with(self, pretrained: checkpoint.Checkpoint) -> list[str]:
+    def load_initial_weights(self, pretrained: checkpoint.Checkpoint) -> list[str]:
         """Start from another run's weights; returns lines to show.
 
         Raises:
             ConfigError: they do not fit this run.
-            DataError: they were learned from photographs of test.
+            DataError: they were learned from images of test.
         """
         hashes = {
             split: {s.id: s.file_hash for s in samples}
             for split, samples in self.dataset.samples.items()
         }
         warnings = check_unseen(pretrained, hashes)
-        lines = self.learner.begin_with(pretrained)
-        self.learned_before = learned_before(pretrained)
+        lines = self.learner.load_initial_weights(pretrained)
+        self.earlier_training_files = earlier_training_files(pretrained)
         return [*lines, *warnings]
 
     def _pixels_per_epoch(self) -> int:
@@ -115,7 +115,7 @@ class Trainer:
         """Continue from a checkpoint, in the middle of an epoch too."""
         self.learner.restore(saved)
         self.progress = saved.progress
-        self.learned_before = saved.manifest.get(checkpoint.BEFORE, {})
+        self.earlier_training_files = saved.manifest.get(checkpoint.BEFORE, {})
         # A threshold from train belongs to the end of a run; a longer one chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
@@ -145,15 +145,15 @@ class Trainer:
                 raise self._memory_error(error, len(indices)) from error
             progress.batch, progress.step = number + 1, progress.step + 1
             if progress.batch == self.num_batches:
-                self._settle()
+                self._flush_losses()
             progress.seconds += time.monotonic() - started
             self.console.step(epoch + 1, number + 1, self.num_batches)
             if time.monotonic() - self._saved_at > 60 * self.config.save_every_min:
                 self.save()
 
-    def _settle(self) -> None:
+    def _flush_losses(self) -> None:
         """Take the losses of the steps so far into the epoch's mean."""
-        for loss, size in self.learner.settle():
+        for loss, size in self.learner.flush():
             self.progress.loss_sum += loss * size
             self.progress.num_seen += size
 
@@ -162,7 +162,7 @@ class Trainer:
         if not is_out_of_memory(error):
             return error
         data = self.config.data
-        side = f"patches of {data.patch_px} px" if data.patch_px else "whole photographs"
+        side = f"patches of {data.patch_px} px" if data.patch_px else "whole images"
         return MachineError(
             f"out of memory: batch_size={batch_size}, {side}, did not fit; lower batch_size, "
             "data.patch_px, data.fov_diameter_px or model.base_channels"
@@ -183,7 +183,7 @@ class Trainer:
             ),
         }
         if not val and not test:
-            # Nothing else looks at the network: a photograph that it was trained on will do.
+            # Nothing else looks at the network: an image that it was trained on will do.
             mean_loss(self.predictor, watched, self._one_by_one(self.dataset.samples["train"][:1]))
         if val:
             chosen = None if self.config.threshold == "auto" else self.threshold.value
@@ -201,8 +201,8 @@ class Trainer:
         if improved:
             progress.best_epoch, progress.best_score = epoch + 1, row.get("val_dice")
         row["lr"] = self.learner.lr
-        progress.one_colour_epochs, warnings = self.watch.end_epoch(
-            self.threshold.value, progress.one_colour_epochs, row["lr"]
+        progress.constant_epochs, warnings = self.watch.end_epoch(
+            self.threshold.value, progress.constant_epochs, row["lr"]
         )
         progress.rows.append(row)
         progress.timings.append(timing_row(progress, time.monotonic() - started))
@@ -211,17 +211,17 @@ class Trainer:
         self.save()
         write_followers(self.folder, progress, self.folder / "last.pt")
         for line in (epoch_line(row, self.config.epochs), *warnings):
-            self.console.say(line)
+            self.console.print_line(line)
 
     def _one_by_one(self, samples: Sequence[Sample]) -> Iterator[Sample]:
-        """The photographs, with a look at the signals before each."""
+        """The images, with a look at the signals before each."""
         for sample in samples:
             self._obey_signals()
             yield sample
 
     def _choose_threshold_on_train(self) -> None:
         samples = self.dataset.samples["train"]
-        every = math.ceil(len(samples) / MAX_THRESHOLD_PHOTOGRAPHS)
+        every = math.ceil(len(samples) / MAX_THRESHOLD_IMAGES)
         looked_at = self._one_by_one(samples[::every])
         best, _ = histogram_of(self.predictor, looked_at).best_dice_threshold()
         if math.isfinite(best):
@@ -245,7 +245,9 @@ class Trainer:
             )
 
     def _manifest(self) -> dict[str, dict[str, str]]:
-        before = {checkpoint.BEFORE: self.learned_before} if self.learned_before else {}
+        before = (
+            {checkpoint.BEFORE: self.earlier_training_files} if self.earlier_training_files else {}
+        )
         return {**self.dataset.manifest(), **before}
 
     def save(self) -> None:
@@ -254,7 +256,7 @@ class Trainer:
         Raises:
             DivergedError: a step went wrong; what was saved before stays.
         """
-        self._settle()
+        self._flush_losses()
         self.learner.check_weights(self.progress.step)
         last = self.folder / "last.pt"
         if last.exists():

@@ -17,7 +17,7 @@ def bce_loss(logits: Tensor, target: Tensor, fov_mask: Tensor) -> Tensor:
 
     -(t log p + (1 - t) log(1 - p)) with p = sigmoid(logit), computed from the logits so that it
     stays finite, in float32 also under autocast. The mean is over the batch as a whole: a
-    photograph with a larger field of view weighs more. Where no pixel is inside, the loss and its
+    image with a larger field of view weighs more. Where no pixel is inside, the loss and its
     gradient are 0.
 
     Args:

@@ -1,4 +1,4 @@
-"""What an epoch is told about photographs that it did not train on: losses, Dice, the threshold."""
+"""What an epoch is told about images that it did not train on: losses, Dice, the threshold."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from fundus_cli.inference.predictor import Predictor
 from fundus_cli.training.losses import Loss
 
 DEFAULT_THRESHOLD = 0.5
-"""Where no photograph has a pixel of the structure, so that none is best."""
+"""Where no image has a pixel of the structure, so that none is best."""
 
 MAX_TEST_SHARE = 0.25
 """Pixels whose test loss an epoch may compute, per pixel that it trained on: more than a tenth of
@@ -27,7 +27,7 @@ class Validation:
     """Scores of the val split.
 
     Attributes:
-        loss: mean over photographs, at working resolution.
+        loss: mean over images, at working resolution.
         dice: pooled over all pixels inside the field of view, at native size, at `threshold`.
         threshold: probability from which a pixel counts.
     """
@@ -44,9 +44,9 @@ class Validation:
 def validate(
     predictor: Predictor, loss: Loss, samples: Iterable[Sample], threshold: float | None
 ) -> Validation:
-    """Score photographs with their masks; without a threshold the one with the best Dice is taken.
+    """Score images with their masks; without a threshold the one with the best Dice is taken.
 
-    Structures are pooled. Each photograph passes the network once.
+    Structures are pooled. Each image passes the network once.
     """
     histogram, counts, losses = ProbabilityHistogram(), Counts.zero(), []
     for sample in samples:
@@ -78,13 +78,13 @@ def histogram_of(predictor: Predictor, samples: Iterable[Sample]) -> Probability
 
 
 def mean_loss(predictor: Predictor, loss: Loss, samples: Iterable[Sample]) -> float:
-    """Mean over photographs of the loss at working resolution; NaN without any."""
+    """Mean over images of the loss at working resolution; NaN without any."""
     losses = [_value(loss, *predictor.logits(sample)) for sample in samples]
     return sum(losses) / len(losses) if losses else math.nan
 
 
 def spread(samples: Sequence[Sample], max_pixels: float) -> Sequence[Sample]:
-    """Every k-th photograph, with the least k for which they have `max_pixels` or fewer; or one."""
+    """Every k-th image, with the least k for which they have `max_pixels` or fewer; or one."""
     for every in range(1, len(samples)):
         chosen = samples[::every]
         if sum(sample.fov_mask.size for sample in chosen) <= max_pixels:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_photograph
+from conftest import tiny_image
 
-from fundus_cli.check.alignment import Alignment, Darkness, Orientation, Verdict, align, turned
+from fundus_cli.check.alignment import Alignment, Darkness, Orientation, Verdict, align, rotated
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import PLAIN, read_mask
 
 CHASE = ("01L", "04R", "09R", "13R")
@@ -21,14 +21,14 @@ def aligned(image: np.ndarray, mask: np.ndarray) -> Alignment:
 
 def pair(root: Path, identifier: str) -> tuple[np.ndarray, np.ndarray]:
     folder = root / "CHASE_DB1"
-    image = read_photograph(folder / f"Image_{identifier}.jpg", 80)
+    image = read_image(folder / f"Image_{identifier}.jpg", 80)
     return image, read_mask(folder / f"Image_{identifier}_1stHO.png", PLAIN, 80)
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("size", [64, 128])
 def test_a_mask_that_fits_is_aligned(seed: int, size: int) -> None:
-    image, mask = tiny_photograph(seed, size)
+    image, mask = tiny_image(seed, size)
     found = aligned(image, mask)
     assert found.verdict is Verdict.aligned
     assert found.correlation > 0.4
@@ -36,24 +36,24 @@ def test_a_mask_that_fits_is_aligned(seed: int, size: int) -> None:
 
 @pytest.mark.parametrize("orientation", [o for o in Orientation if o is not Orientation.same])
 def test_turning_back_is_what_was_found(orientation: Orientation) -> None:
-    image, mask = tiny_photograph(3, 128)
+    image, mask = tiny_image(3, 128)
     back = {
-        Orientation.turned_90: Orientation.turned_270,
-        Orientation.turned_270: Orientation.turned_90,
+        Orientation.rotated_90: Orientation.rotated_270,
+        Orientation.rotated_270: Orientation.rotated_90,
     }.get(orientation, orientation)
-    found = aligned(image, turned(mask, back))
-    assert (found.verdict, found.orientation) == (Verdict.turned, orientation)
-    assert np.array_equal(turned(turned(mask, back), orientation), mask)
+    found = aligned(image, rotated(mask, back))
+    assert (found.verdict, found.orientation) == (Verdict.rotated, orientation)
+    assert np.array_equal(rotated(rotated(mask, back), orientation), mask)
 
 
 def test_empty_full_and_foreign_sizes_are_unclear() -> None:
-    image, mask = tiny_photograph(0)
+    image, mask = tiny_image(0)
     for other in (np.zeros((64, 64)), np.ones((64, 64)), mask[:32, :40]):
         assert aligned(image, other).verdict is Verdict.unclear
 
 
-def test_a_flat_photograph_is_unclear_not_an_error() -> None:
-    _, mask = tiny_photograph(0)
+def test_a_flat_image_is_unclear_not_an_error() -> None:
+    _, mask = tiny_image(0)
     flat = np.full((64, 64, 3), 90, np.uint8)
     assert aligned(flat, mask).verdict in (Verdict.unclear, Verdict.unrelated)
 
@@ -72,11 +72,11 @@ def test_real_shifts_are_measured_to_the_pixel(real_data: Path, identifier: str)
 
 def test_real_turns_inversions_and_foreign_masks(real_data: Path) -> None:
     image, mask = pair(real_data, "05L")
-    for orientation in (Orientation.mirrored, Orientation.flipped, Orientation.turned_180):
-        found = aligned(image, turned(mask, orientation))
-        assert (found.verdict, found.orientation) == (Verdict.turned, orientation)
+    for orientation in (Orientation.mirrored, Orientation.flipped, Orientation.rotated_180):
+        found = aligned(image, rotated(mask, orientation))
+        assert (found.verdict, found.orientation) == (Verdict.rotated, orientation)
     sideways = aligned(image, np.rot90(mask))
-    assert sideways.orientation is Orientation.turned_90
+    assert sideways.orientation is Orientation.rotated_90
     assert aligned(image, 1 - mask).verdict is Verdict.inverted
     _, other = pair(real_data, "05R")
     assert aligned(image, other).verdict is Verdict.unrelated

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from conftest import tiny_photograph
+from conftest import tiny_image
 from PIL import Image
 
 from fundus_cli.check.contact_sheet import (
@@ -13,8 +13,8 @@ from fundus_cli.check.contact_sheet import (
     SMALL,
     ContactSheet,
     Layout,
-    draw_tile,
     layout_for,
+    render_tile,
 )
 from fundus_cli.check.findings import Severity
 
@@ -28,7 +28,7 @@ def test_the_outline_follows_the_mask() -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[50:150, 80:120] = 1
     fov = np.ones((200, 200), bool)
-    tile = draw_tile(image, [mask], fov, 200)
+    tile = render_tile(image, [mask], fov, 200)
     drawn = near(tile, OUTLINES[0])
     assert drawn[50, 80:120].all()
     assert drawn[50:150, 80].all()
@@ -42,17 +42,17 @@ def test_a_tile_is_cropped_to_the_field_and_as_large_as_asked() -> None:
     fov = np.zeros((100, 300), bool)
     fov[20:80, 100:220] = True
     image[fov] = (150, 80, 40)
-    tile = draw_tile(image, [], fov, 64)
+    tile = render_tile(image, [], fov, 64)
     assert max(tile.shape[:2]) == 64
     assert tile.shape[0] < 40
     assert tile[16, 32, 0] > 200
 
 
 def test_two_structures_have_two_colours() -> None:
-    image, vessel = tiny_photograph(0, 128)
+    image, vessel = tiny_image(0, 128)
     left, right = vessel.copy(), vessel.copy()
     left[:, 64:], right[:, :64] = False, False
-    tile = draw_tile(image, [left, right], np.ones((128, 128), bool), 128)
+    tile = render_tile(image, [left, right], np.ones((128, 128), bool), 128)
     assert near(tile, OUTLINES[0])[:, :60].any()
     assert near(tile, OUTLINES[1])[:, 68:].any()
     assert not near(tile, OUTLINES[1])[:, :60].any()

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from conftest import tiny_photograph
+from conftest import tiny_image
 from PIL import Image
 
 from fundus_cli.check.copied_images import BLOCK, CopyGroup, descriptor, find_copies, fine_pattern
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 
 
 def groups(images: Sequence[np.ndarray]) -> list[CopyGroup]:
@@ -32,11 +32,11 @@ def saved_again(image: np.ndarray, quality: int, factor: float) -> np.ndarray:
 
 
 def test_different_drawings_are_no_copies() -> None:
-    assert groups([tiny_photograph(seed, 128)[0] for seed in range(40)]) == []
+    assert groups([tiny_image(seed, 128)[0] for seed in range(40)]) == []
 
 
 def test_mirrored_and_turned_copies_are_found() -> None:
-    images = [tiny_photograph(seed, 128)[0] for seed in range(4)]
+    images = [tiny_image(seed, 128)[0] for seed in range(4)]
     images += [images[2][:, ::-1], images[0][::-1, ::-1]]
     found = groups(images)
     assert [group.members for group in found] == [(0, 5), (2, 4)]
@@ -46,9 +46,9 @@ def test_mirrored_and_turned_copies_are_found() -> None:
     ]
 
 
-def test_blank_photographs_match_nothing() -> None:
+def test_blank_images_match_nothing() -> None:
     blank = np.full((64, 64, 3), 100, np.uint8)
-    assert groups([blank, blank, tiny_photograph(0)[0]]) == []
+    assert groups([blank, blank, tiny_image(0)[0]]) == []
 
 
 def test_copies_in_different_blocks_are_found() -> None:
@@ -66,21 +66,21 @@ def test_copies_in_different_blocks_are_found() -> None:
     assert [group.members for group in found] == [(3, BLOCK + 7, BLOCK + 9)]
 
 
-def test_thousands_of_equal_photographs_stay_one_group() -> None:
+def test_thousands_of_equal_images_stay_one_group() -> None:
     same = np.tile(descriptor(*_with_fov(0)), (1500, 1, 1))
     found = find_copies(same, np.zeros(1500, bool), lambda n: np.ones((1, 1)))
     assert [len(group.members) for group in found] == [1500]
 
 
 def _with_fov(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    image = tiny_photograph(seed)[0]
+    image = tiny_image(seed)[0]
     return image, find_fov(image)
 
 
 def test_real_copies_are_found_and_both_eyes_are_not(real_data: Path) -> None:
     names = ("01L", "01R", "07L", "07R", "12L")
     folder = real_data / "CHASE_DB1"
-    images = [read_photograph(folder / f"Image_{name}.jpg", 80) for name in names]
+    images = [read_image(folder / f"Image_{name}.jpg", 80) for name in names]
     assert groups(images) == []
     copies = [
         saved_again(images[0], 40, 1),

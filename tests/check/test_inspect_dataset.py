@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_photograph, write_tiny_set
+from conftest import tiny_image, write_tiny_set
 from PIL import Image
 
 from fundus_cli.check.contact_sheet import FRAMES
@@ -86,8 +86,8 @@ def copy_to_test(root: Path) -> None:
 
 
 def near_copy_to_test(root: Path) -> None:
-    photograph, vessel = tiny_photograph(0, 512)
-    image = Image.fromarray(photograph).reduce(2)
+    fundus_image, vessel = tiny_image(0, 512)
+    image = Image.fromarray(fundus_image).reduce(2)
     pixels = Image.fromarray(vessel.astype(np.uint8)[::2, ::2] * np.uint8(255))
     image.save(root / "train_images/p0.png")
     pixels.save(root / "train_masks/p0.png")
@@ -118,7 +118,7 @@ def both_eyes(root: Path) -> None:
 
 
 def sixteen_bit(root: Path) -> None:
-    grey = tiny_photograph(0)[0][..., 0].astype(np.uint16) * 257
+    grey = tiny_image(0)[0][..., 0].astype(np.uint16) * 257
     Image.fromarray(grey).save(root / "train_images/p0.png")
 
 
@@ -155,7 +155,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "missing": (lambda root: (root / MASK).unlink(), "missing-file"),
     "left over": (from_to(MASK, "train_masks/x.png"), "left-over-file"),
     "doubled": (from_to(IMAGE, "train_images/p0.bmp"), "doubled-file"),
-    "no test": (lambda root: shutil.rmtree(root / "test_images"), "no-photograph"),
+    "no test": (lambda root: shutil.rmtree(root / "test_images"), "no-image"),
     "three values": (
         change_mask(lambda m: m // 128 + (np.arange(64) > 40) * (m // 255)),
         "mask-not-two-valued",
@@ -169,7 +169,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "mirrored": (change_mask(lambda m: m[:, ::-1]), "mask-turned"),
     "swapped": (swap, "mask-of-another"),
     "black": (in_place_of(IMAGE, Image.new("RGB", (64, 64)).save), "all-black"),
-    "mask as photograph": (from_to(MASK, IMAGE), "grey"),
+    "mask as image": (from_to(MASK, IMAGE), "grey"),
     "exact copy": (copy_to_test, "copy-across-splits"),
     "near copy": (near_copy_to_test, "near-copy-across-splits"),
     "copy within": (copy_within, "copy-within-split"),
@@ -184,13 +184,13 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 def test_a_good_set_has_no_findings(shared_tiny_set: Path) -> None:
     result = checked(config(shared_tiny_set))
     assert result.findings == []
-    assert [one.job.files.id for one in result.photographs] == [
-        *sorted(one.job.files.id for one in result.photographs if one.job.split == "train"),
-        *sorted(one.job.files.id for one in result.photographs if one.job.split == "val"),
+    assert [one.job.files.id for one in result.fundus_images] == [
+        *sorted(one.job.files.id for one in result.fundus_images if one.job.split == "train"),
+        *sorted(one.job.files.id for one in result.fundus_images if one.job.split == "val"),
         "p6",
         "p7",
     ]
-    assert all(0.05 < one.covered["vessel"] / one.inside < 0.4 for one in result.photographs)
+    assert all(0.05 < one.covered["vessel"] / one.inside < 0.4 for one in result.fundus_images)
 
 
 @pytest.mark.parametrize("damage", list(DAMAGES))
@@ -287,7 +287,7 @@ def test_all_empty_masks_and_a_too_small_train_are_told(tiny_set: Path) -> None:
 
 def test_an_empty_folder_is_findings_and_no_crash(tmp_path: Path) -> None:
     result = checked(config(tmp_path))
-    assert codes(result) == {"no-photograph"}
+    assert codes(result) == {"no-image"}
     assert all("no image file anywhere below" in one.found for one in result.findings)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_photograph
+from conftest import tiny_image
 from PIL import Image
 
 from fundus_cli.check.mask_values import diagnose
@@ -16,7 +16,7 @@ from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, read_mask
 from fundus_cli.data.samples import mask_rule
 
-_, VESSEL = tiny_photograph(1, 128)
+_, VESSEL = tiny_image(1, 128)
 MASK = VESSEL.astype(np.uint8)
 
 

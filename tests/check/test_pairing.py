@@ -66,7 +66,7 @@ def test_folders_of_other_names_are_told_with_the_overrides(tmp_path: Path) -> N
         (tmp_path / name).touch()
     found = pair_files(FileIndex(tmp_path), SPLIT, "train")
     (one,) = pairing_findings(found, {}, tmp_path)
-    assert one.kind.code == "no-photograph"
+    assert one.kind.code == "no-image"
     assert "annotations/ (1), pictures/ (1)" in one.found
     assert "'data.train.image=\"pictures/{id}.*\"'" in one.todo
     assert "'data.train.targets.vessel=\"annotations/{id}.*\"'" in one.todo

@@ -1,4 +1,4 @@
-"""Real photographs: no false alarm on CHASE_DB1 and HRF; every damage to CHASE_DB1 is found."""
+"""Real images: no false alarm on CHASE_DB1 and HRF; every damage to CHASE_DB1 is found."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from fundus_cli.config import DataConfig
 from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.fov import find_fov
-from fundus_cli.data.images import read_photograph
+from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import PLAIN, read_mask
 
 pytestmark = pytest.mark.slow
@@ -38,15 +38,15 @@ def test_the_official_sets_have_no_findings(
 ) -> None:
     result = checked(name, real_data / folder)
     assert [(one.kind.code, one.files, one.found) for one in result.findings] == []
-    assert len(result.photographs) == count
-    alignments = [a for one in result.photographs for a in one.alignments.values()]
+    assert len(result.fundus_images) == count
+    alignments = [a for one in result.fundus_images for a in one.alignments.values()]
     assert {a.verdict for a in alignments} == {Verdict.aligned}
     assert min(a.correlation for a in alignments) > 0.4
 
 
-def test_every_chase_photograph_tells_known_shifts(real_data: Path) -> None:
+def test_every_chase_image_tells_known_shifts(real_data: Path) -> None:
     for path in sorted((real_data / "CHASE_DB1").glob("*.jpg")):
-        image = read_photograph(path, 80)
+        image = read_image(path, 80)
         mask = read_mask(path.with_name(f"{path.stem}_1stHO.png"), PLAIN, 80)
         fov = find_fov(image)
         seen = Darkness(image, fov)
@@ -98,8 +98,8 @@ def damage(root: Path) -> dict[str, set[str]]:
     put("04L", mask("04L")[:, ::-1])
     one, other = mask("04R"), mask("05L")
     put("04R", other), put("05L", one)
-    photograph = images / "Image_05R.jpg"
-    photograph.write_bytes(photograph.read_bytes()[:20_000])
+    fundus_image = images / "Image_05R.jpg"
+    fundus_image.write_bytes(fundus_image.read_bytes()[:20_000])
     (masks / "Image_06L.png").rename(masks / "image_06l.png")
     (masks / "Image_06R.png").unlink()
     turn("07L", 3, Image.Transpose.ROTATE_180)
@@ -169,5 +169,5 @@ def test_a_damaged_chase_is_told_completely_and_its_repaired_copy_trains(
     dataset = load_dataset(config("folder", tmp_path / "mended"))
     assert sum(len(samples) for samples in dataset.samples.values()) == 22
     original = np.array(Image.open(real_data / "CHASE_DB1/Image_02R_1stHO.png"))
-    mended = np.array(Image.open(tmp_path / "mended/train_masks/Image_02R.png"))
-    assert np.array_equal(mended > 0, original)
+    repaired = np.array(Image.open(tmp_path / "mended/train_masks/Image_02R.png"))
+    assert np.array_equal(repaired > 0, original)

@@ -26,7 +26,7 @@ def config(root: Path, *overrides: str, config_dir: Path | None = None) -> DataC
     return compose_config("train", words, config_dir).data
 
 
-def mended(data: DataConfig, folder: Path) -> Repair:
+def repaired(data: DataConfig, folder: Path) -> Repair:
     assert data.root is not None
     folder.mkdir(parents=True, exist_ok=True)
     result = survey(data, Path(data.root), None, lambda total: None)
@@ -64,8 +64,8 @@ def hurt(tiny_set: Path) -> tuple[Path, dict[str, np.ndarray]]:
     (masks / "p3.png").rename(masks / "P3.png")
     tags = Image.Exif()
     tags[0x0112] = 3
-    photograph = tiny_set / "train_images" / "p4.png"
-    Image.open(photograph).transpose(Image.Transpose.ROTATE_180).save(photograph, exif=tags)
+    fundus_image = tiny_set / "train_images" / "p4.png"
+    Image.open(fundus_image).transpose(Image.Transpose.ROTATE_180).save(fundus_image, exif=tags)
     Image.fromarray(true["p4"][::-1, ::-1]).save(masks / "p4.png")
     (masks / "p5.png").unlink()
     Image.fromarray(true["p5"].astype(np.uint8) * 255).save(masks / "p5.jpg", quality=85)
@@ -77,7 +77,7 @@ def test_what_is_not_in_doubt_is_mended_and_the_rest_left_out(
 ) -> None:
     root, true = hurt
     before = digest(root)
-    made = mended(config(root), tmp_path / "out")
+    made = repaired(config(root), tmp_path / "out")
     assert digest(root) == before
     assert whats(made, "train_masks/p0.png") == ["mask made 0/255", "mask inverted"]
     assert whats(made, "train_masks/p1.png") == ["mask made 0/255"]
@@ -103,24 +103,24 @@ def test_a_rule_decides_what_is_in_doubt(
     hurt: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     root, true = hurt
-    made = mended(config(root, "data.mask_threshold=0.5"), tmp_path / "out")
+    made = repaired(config(root, "data.mask_threshold=0.5"), tmp_path / "out")
     assert made.written["train"] == 6
     assert made.after.findings == []
     dataset = load_dataset(config(tmp_path / "out"))
     assert all(np.array_equal(target(dataset, name), mask) for name, mask in true.items())
 
 
-def test_a_rule_that_would_empty_a_mask_leaves_the_photograph_out(
+def test_a_rule_that_would_empty_a_mask_leaves_the_image_out(
     tiny_set: Path, tmp_path: Path
 ) -> None:
     path = tiny_set / "train_masks" / "p0.png"
     labels = np.array(Image.open(path)) // 255
     labels[:, 32:] *= 2
     Image.fromarray(labels).save(path)
-    made = mended(config(tiny_set, "data.mask_threshold=0.5"), tmp_path / "out")
+    made = repaired(config(tiny_set, "data.mask_threshold=0.5"), tmp_path / "out")
     assert whats(made, "train_images/p0.png") == ["left out"]
     assert made.written["train"] == 5
-    made = mended(config(tiny_set, "data.mask_foreground=[1,2]"), tmp_path / "out2")
+    made = repaired(config(tiny_set, "data.mask_foreground=[1,2]"), tmp_path / "out2")
     assert made.written["train"] == 6
     dataset = load_dataset(config(tmp_path / "out2"))
     assert np.array_equal(target(dataset, "p0"), labels > 0)
@@ -133,7 +133,7 @@ def test_copies_and_doubled_files_leave_one(tiny_set: Path, tmp_path: Path) -> N
     equal = tiny_set / "train_images/p0.bmp"
     Image.open(tiny_set / "train_images/p0.png").save(equal)
     Image.new("RGB", (64, 64), (90, 80, 70)).save(tiny_set / "train_images/p1.bmp")
-    made = mended(config(tiny_set), tmp_path / "out")
+    made = repaired(config(tiny_set), tmp_path / "out")
     left = {change.source: change.why for change in made.changes if not change.file}
     assert left["train_images/z.png"] == "the same picture as test_images/p6.png"
     assert any("p1.bmp and p1.png differ" in why for why in left.values())
@@ -166,7 +166,7 @@ def test_several_structures_persons_and_observers_are_kept_in_a_preset(
         ids=["p6", "p7"],
     )
     data = replace(base, train=split, test=test, person=r"p(\d)", val_fraction=0.4)
-    made = mended(data, tmp_path / "out")
+    made = repaired(data, tmp_path / "out")
     assert made.written == {"train": 6, "test": 2}
     again = config(tmp_path / "out", "data=repaired", config_dir=tmp_path / "out" / "configs")
     assert (again.person, again.val_fraction) == (r"p(\d)", 0.4)
@@ -195,7 +195,7 @@ def test_the_command_repairs_and_training_takes_the_copy(
     root, _ = hurt
     result = command("check", f"data.root={root}", "fix=true", "output=mended")
     assert result.returncode == 3
-    assert "1 photographs left out of the repaired copy" in result.stderr
+    assert "1 images left out of the repaired copy" in result.stderr
     assert "fundus-train data.root=mended" in result.stdout
     with (tmp_path / "mended" / "changes.csv").open() as file:
         rows = list(csv.DictReader(file))

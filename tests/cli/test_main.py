@@ -119,7 +119,7 @@ def test_bad_files_can_be_skipped_and_are_recorded(
     assert "p0" not in splits["train"] + splits["val"]
 
 
-def test_a_copy_of_a_test_photograph_in_train_stops_the_run(
+def test_a_copy_of_a_test_image_in_train_stops_the_run(
     command: RunCommand, tmp_path: Path, tiny_set: Path
 ) -> None:
     for kind in ("images", "masks"):

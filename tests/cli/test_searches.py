@@ -128,7 +128,7 @@ def test_jobs_in_other_processes_are_listed_and_one_that_fails_costs_itself(
 
 
 @pytest.mark.slow
-def test_folds_end_in_one_score_of_every_photograph(
+def test_folds_end_in_one_score_of_every_image(
     command: RunCommand, tmp_path: Path, shared_tiny_set: Path
 ) -> None:
     arguments = sweep_arguments(

@@ -19,8 +19,8 @@ def test_a_good_set_exits_0_with_report_and_sheet(
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["counts"] == {"error": 0, "warning": 0, "note": 0}
     assert report["data"] == "folder"
-    assert [one["split"] for one in report["photographs"]].count("test") == 2
-    first = report["photographs"][0]
+    assert [one["split"] for one in report["images"]].count("test") == 2
+    first = report["images"][0]
     assert (first["width"], first["format"], first["bits"]) == (64, "PNG", 8)
     assert first["masks"]["vessel"]["alignment"]["verdict"] == "aligned"
     with Image.open(tmp_path / "out" / report["contact_sheet"][0]) as page:
@@ -122,7 +122,7 @@ def test_a_hostile_folder_is_survived_named_and_left_alone(
         ("cannot-open", "train_images/loop.png"),
         ("too-large", "train_images/bomb.png"),
     } <= told
-    seen = {one["file"] for one in report["photographs"]}
+    seen = {one["file"] for one in report["images"]}
     assert {"train_images/line\\nbreak.png", "train_images/\\xff\\xfe.png"} <= seen
     fixed = command("check", f"data.root={tiny_set}", "output=mended", "fix=true", timeout=60)
     assert fixed.returncode == 3, fixed.stderr

@@ -179,20 +179,18 @@ def test_twice_is_equal_to_the_byte(run: Run, tmp_path: Path, place: Path) -> No
 def test_a_member_that_was_trained_on_what_is_scored_is_named(run: Run, place: Path) -> None:
     both = f"checkpoint=[{place / 'fold0'},{place / 'fold1'}]"
     text = evaluate(run, place, both, "split=val", "output=val")
-    # The photographs that fold 0 held out are among those that fold 1 was trained on.
+    # The images that fold 0 held out are among those that fold 1 was trained on.
     warnings = [line for line in text.splitlines() if line.startswith("warning")]
     assert len(warnings) == 1
-    assert warnings[0].startswith("warning: fold1: 2 of these photographs were trained on")
+    assert warnings[0].startswith("warning: fold1: 2 of these images were trained on")
     everything = evaluate(run, place, f"checkpoint={place / 'fold0'}", "split=all", "output=a")
     warnings = [line for line in everything.splitlines() if line.startswith("warning")]
-    assert "4 of these photographs were trained on" in warnings[0]
-    assert "2 of these photographs chose the checkpoint and the threshold" in warnings[1]
+    assert "4 of these images were trained on" in warnings[0]
+    assert "2 of these images chose the checkpoint and the threshold" in warnings[1]
     assert "warning" not in evaluate(run, place, both, "output=test")
 
 
-def test_members_may_see_photographs_at_different_sizes(
-    run: Run, tmp_path: Path, place: Path
-) -> None:
+def test_members_may_see_images_at_different_sizes(run: Run, tmp_path: Path, place: Path) -> None:
     evaluate(run, place, f"checkpoint=[{place / 'fold0'},{place / 'smaller'}]", "output=both")
     evaluate(run, place, f"checkpoint={place / 'smaller'}", "output=alone")
     member = tmp_path / "both" / "members" / "smaller" / "metrics.json"
@@ -280,7 +278,7 @@ def test_member_names_are_short_and_differ() -> None:
     assert member_names([Path("a/best.pt"), Path("a/last.pt")]) == ["best", "last"]
 
 
-def test_the_threshold_does_not_come_from_the_test_photographs(
+def test_the_threshold_does_not_come_from_the_test_images(
     run: Run, tmp_path: Path, place: Path
 ) -> None:
     shutil.copytree(place / "data", tmp_path / "data")
@@ -300,12 +298,12 @@ def test_the_threshold_does_not_come_from_the_test_photographs(
     ]
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
-    # Nor when other photographs are scored: the threshold that would suit them best is another.
+    # Nor when other images are scored: the threshold that would suit them best is another.
     evaluate(run, place, f"checkpoint={tmp_path / 'run'}", "output=again")
     assert read(tmp_path / "again" / "metrics.json")["threshold"] == before["threshold"]
 
 
-def test_scores_are_counted_at_the_photographs_own_size(place: Path) -> None:
+def test_scores_are_counted_at_the_images_own_size(place: Path) -> None:
     with (place / "smaller" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:

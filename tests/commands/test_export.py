@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import random_checkpoint, read_pixels
-from conftest import PROJECT, RunCommand, tiny_photograph
+from conftest import PROJECT, RunCommand, tiny_image
 from PIL import Image
 from torch import nn
 
@@ -18,7 +18,7 @@ from fundus_cli.commands import export as export_module
 from fundus_cli.commands.export import export
 from fundus_cli.config import Device, Normalisation, Precision
 from fundus_cli.config.compose import compose_config
-from fundus_cli.data.samples import Photograph, prepare
+from fundus_cli.data.samples import FundusImage, prepare
 from fundus_cli.errors import ConfigError, FundusError, RunFolderError
 from fundus_cli.export import formats
 from fundus_cli.export.formats import INPUTS, run_torchscript
@@ -32,12 +32,12 @@ def call(*overrides: str) -> Path:
     return export(compose_config("export", overrides), lambda line: None)
 
 
-def photograph(seed: int, hw: tuple[int, int], wanted_px: int | None) -> Photograph:
-    image = np.ascontiguousarray(tiny_photograph(seed, 80)[0][: hw[0], : hw[1]])
+def fundus_image(seed: int, hw: tuple[int, int], wanted_px: int | None) -> FundusImage:
+    image = np.ascontiguousarray(tiny_image(seed, 80)[0][: hw[0], : hw[1]])
     return prepare(str(seed), image, image.max(axis=2) > 30, "file", wanted_px)
 
 
-def inputs(one: Photograph) -> dict[str, np.ndarray]:
+def inputs(one: FundusImage) -> dict[str, np.ndarray]:
     arrays = (one.image[None], one.fov_mask[None, None], one.native_fov.unpack()[None])
     return dict(zip(INPUTS, arrays, strict=True))
 
@@ -59,7 +59,7 @@ def test_onnx_gives_the_checkpoints_probabilities_at_any_size(
     saved = checkpoint.load(tmp_path / "net.pt")
     predictor = ensemble_of([saved], choose_device(Device.cpu), Precision.float32)
     for seed, hw in enumerate([(80, 80), (67, 79), (80, 53)]):
-        one = photograph(seed, hw, wanted_px)
+        one = fundus_image(seed, hw, wanted_px)
         (found,) = session.run(None, inputs(one))
         assert found.shape == (1, 1, *hw)
         assert np.abs(found[0] - predictor.probability(one)).max() <= 1e-5
@@ -86,7 +86,7 @@ def test_torchscript_holds_ensembles_and_mirrors(tmp_path: Path) -> None:
     run = run_torchscript(path.read_bytes())
     members = [checkpoint.load(tmp_path / name) for name in ("a.pt", "b.pt")]
     predictor = ensemble_of(members, choose_device(Device.cpu), Precision.float32, True)
-    one = photograph(1, (71, 80), None)
+    one = fundus_image(1, (71, 80), None)
     assert np.abs(run(*inputs(one).values())[0] - predictor.probability(one)).max() <= 1e-5
     assert str(PROJECT).encode() not in path.read_bytes()
     with pytest.raises(ConfigError, match="safetensors holds the weights of one"):
@@ -152,7 +152,7 @@ def test_statistics_count_the_field_of_view_alone() -> None:
             return image[:, :1]
 
     seen = Seen()
-    one = photograph(0, (80, 80), None)
+    one = fundus_image(0, (80, 80), None)
     arrays = [torch.from_numpy(array) for array in inputs(one).values()]
     PredictionGraph([seen], Normalisation.fov, False)(*arrays)
     inside = seen.image[0][:, one.fov_mask]
@@ -166,7 +166,7 @@ def test_statistics_count_the_field_of_view_alone() -> None:
 def test_the_example_in_the_docs_gives_the_same_mask(tmp_path: Path, command: RunCommand) -> None:
     pytest.importorskip("onnxruntime")
     random_checkpoint(tmp_path / "net.pt", "data.fov_diameter_px=90", threshold=0.45)
-    Image.fromarray(tiny_photograph(3, 128)[0]).save(tmp_path / "photo.png")
+    Image.fromarray(tiny_image(3, 128)[0]).save(tmp_path / "photo.png")
     call(f"checkpoint={tmp_path / 'net.pt'}")
     result = command(
         "predict", "checkpoint=net.pt", "input=photo.png", "output=out", "fov_mask=true"

@@ -1,4 +1,4 @@
-"""fundus-predict: every photograph gets its mask or its reason, nothing is lost or overwritten."""
+"""fundus-predict: every image gets its mask or its reason, nothing is lost or overwritten."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import random_checkpoint, read_pixels
-from conftest import ONE_THREAD, RunCommand, tiny_photograph, write_tiny_set
+from conftest import ONE_THREAD, RunCommand, tiny_image, write_tiny_set
 from PIL import Image
 
 from fundus_cli.commands.predict import predict
@@ -36,7 +36,7 @@ from fundus_cli.runtime.device import choose_device
 
 
 def call(folder: Path, *overrides: str, stop: StopRequest | None = None) -> list[dict[str, object]]:
-    """fundus-predict in this process, with the checkpoint and photographs of `folder`."""
+    """fundus-predict in this process, with the checkpoint and images of `folder`."""
     given = {
         "checkpoint": str(folder / "net.pt"),
         "input": str(folder / "photos"),
@@ -49,18 +49,18 @@ def call(folder: Path, *overrides: str, stop: StopRequest | None = None) -> list
         return predict(config, stop or StopRequest(), terminal)
 
 
-def write_photograph(path: Path, seed: int = 0, size: int = 64, **options: object) -> Path:
+def write_image(path: Path, seed: int = 0, size: int = 64, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(tiny_photograph(seed, size)[0]).save(path, **options)
+    Image.fromarray(tiny_image(seed, size)[0]).save(path, **options)
     return path
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """net.pt and photos/ with three photographs."""
+    """net.pt and photos/ with three images."""
     random_checkpoint(tmp_path / "net.pt")
     for seed in range(3):
-        write_photograph(tmp_path / "photos" / f"p{seed}.png", seed)
+        write_image(tmp_path / "photos" / f"p{seed}.png", seed)
     return tmp_path
 
 
@@ -75,7 +75,7 @@ def masks(folder: Path) -> list[str]:
 
 def test_a_mask_is_what_the_network_says_inside_the_field_of_view(folder: Path) -> None:
     rows = call(folder, "probability=true", "fov_mask=true", "overlay=true")
-    assert [row["photograph"] for row in rows] == ["p0.png", "p1.png", "p2.png"]
+    assert [row["image"] for row in rows] == ["p0.png", "p1.png", "p2.png"]
     out = folder / "masks"
     for row in table(folder):
         mask = read_pixels(out / row["mask"])
@@ -95,7 +95,7 @@ def test_a_mask_is_what_the_network_says_inside_the_field_of_view(folder: Path) 
         assert float(row["fov_diameter_px"]) == pytest.approx(0.92 * 64, abs=1.5)
         overlay = read_pixels(out / "overlays" / row["mask"])
         assert overlay.shape == (64, 64, 3)
-        inner = (mask == 255) & (read_pixels(folder / "photos" / row["photograph"]).max(2) > 60)
+        inner = (mask == 255) & (read_pixels(folder / "photos" / row["image"]).max(2) > 60)
         assert np.array_equal(np.unique(overlay[inner], axis=0)[0], [86, 180, 233])
     assert json.loads((out / "predict.json").read_text())["threshold"] == 0.5
 
@@ -107,15 +107,15 @@ def test_reading_a_prediction_as_mask_gives_it_back(folder: Path) -> None:
         assert np.array_equal(read_mask(path, PLAIN, 80) * 255, read_pixels(path))
 
 
-def test_the_mask_is_upright_and_carries_nothing_of_the_photograph(folder: Path) -> None:
-    upright = Image.fromarray(tiny_photograph(5, 64)[0][:50])
+def test_the_mask_is_upright_and_carries_nothing_of_the_image(folder: Path) -> None:
+    upright = Image.fromarray(tiny_image(5, 64)[0][:50])
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8825)[1] = "N"
     shutil.rmtree(folder / "photos")
     (folder / "photos").mkdir()
-    turned = upright.transpose(Image.Transpose.ROTATE_90)
-    turned.save(folder / "photos" / "turned.png", exif=exif, dpi=(72, 72))
+    rotated = upright.transpose(Image.Transpose.ROTATE_90)
+    rotated.save(folder / "photos" / "turned.png", exif=exif, dpi=(72, 72))
     upright.save(folder / "photos" / "upright.png")
     call(folder, "probability=true", "overlay=true")
     one, other = (folder / "masks" / name for name in ("turned.png", "upright.png"))
@@ -132,27 +132,27 @@ def test_one_broken_of_ten_costs_only_itself_and_a_second_call_does_what_is_miss
 ) -> None:
     random_checkpoint(tmp_path / "net.pt")
     for seed in range(9):
-        write_photograph(tmp_path / "photos" / f"p{seed}.png", seed)
-    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+        write_image(tmp_path / "photos" / f"p{seed}.png", seed)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     arguments = ("checkpoint=net.pt", "input=photos/", "output=masks/")
     result = command("predict", *arguments)
     assert result.returncode == 3, result.stderr
     first, second = result.stderr.strip().splitlines()
     assert first == (
-        "fundus-predict: input=photos/: 9 photographs predicted, the others were not "
+        "fundus-predict: input=photos/: 9 images predicted, the others were not "
         "(a pattern such as photos/*.jpg leaves files out):"
     )
     # The folder is said once, not before every name.
     assert second.endswith("(1): broken.jpg [Truncated File Read]")
     assert "generated" not in result.stdout
-    assert "9 photographs predicted" in result.stdout
+    assert "9 images predicted" in result.stdout
     assert masks(tmp_path) == [f"p{seed}.png" for seed in range(9)]
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "masks").glob("*.png")}
     (tmp_path / "masks" / "p4.png").unlink()
-    write_photograph(tmp_path / "photos" / "broken.jpg", 9, quality=95)
+    write_image(tmp_path / "photos" / "broken.jpg", 9, quality=95)
     result = command("predict", *arguments)
     assert result.returncode == 0, result.stderr
-    assert "2 photographs predicted" in result.stdout
+    assert "2 images predicted" in result.stdout
     assert "8 were there already" in result.stdout
     after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "masks").glob("*.png")}
     assert {name for name in after if after[name] != before.get(name)} == {"broken.png", "p4.png"}
@@ -161,16 +161,16 @@ def test_one_broken_of_ten_costs_only_itself_and_a_second_call_does_what_is_miss
 
 def test_a_network_of_drawings_says_so(tmp_path: Path, command: RunCommand) -> None:
     random_checkpoint(tmp_path / "net.pt", "data=demo")
-    write_photograph(tmp_path / "p.png", 0)
+    write_image(tmp_path / "p.png", 0)
     result = command("predict", "checkpoint=net.pt", "input=p.png", "output=masks")
     assert result.returncode == 0, result.stderr
     note, *_, done, _ = result.stdout.splitlines()
-    assert note.startswith("note: trained on generated photographs alone")
+    assert note.startswith("note: trained on synthetic images alone")
     assert "experiment=vessels_demo" in note
-    assert done.startswith("1 photograph predicted in ")
+    assert done.startswith("1 image predicted in ")
 
 
-def test_files_of_others_and_photographs_are_not_overwritten(folder: Path) -> None:
+def test_files_of_others_and_images_are_not_overwritten(folder: Path) -> None:
     (folder / "masks").mkdir()
     (folder / "masks" / "p1.png").write_bytes(b"mine")
     with pytest.raises(DataError, match=r"stands in the way.*overwrite=true.*p1\.png"):
@@ -179,7 +179,7 @@ def test_files_of_others_and_photographs_are_not_overwritten(folder: Path) -> No
     assert len(table(folder)) == 2
     call(folder, "overwrite=true")
     assert read_pixels(folder / "masks" / "p1.png").shape == (64, 64)
-    with pytest.raises(ConfigError, match="is one of the photographs"):
+    with pytest.raises(ConfigError, match="is one of the images"):
         call(folder, quoted("output", str(folder / "photos")), "overwrite=true")
 
 
@@ -206,15 +206,15 @@ def test_names_are_kept_and_never_collide(folder: Path) -> None:
     names += [unicodedata.normalize("NFD", "ñ.png"), "Case.png", "case.tif"]
     shutil.rmtree(folder / "photos")
     for seed, name in enumerate(names):
-        write_photograph(folder / "photos" / name, seed)
+        write_image(folder / "photos" / name, seed)
     call(folder)
     kept = {"a b.png", "é=1,#'.png", "日本 (1).png", f"{long}.png"}
     assert kept <= set(masks(folder))
     assert {"twin.png.png", "twin.jpg.png", "Case.png.png", "case.tif.png"} <= set(masks(folder))
     assert len(masks(folder)) == len(names)
-    by_photograph = {row["photograph"]: row["mask"] for row in table(folder)}
-    assert len(set(by_photograph.values())) == len(names)
-    assert by_photograph["ñ.png"] == "ñ.png"
+    by_image = {row["image"]: row["mask"] for row in table(folder)}
+    assert len(set(by_image.values())) == len(names)
+    assert by_image["ñ.png"] == "ñ.png"
     assert not list((folder / "masks").glob(".*.tmp"))
 
 
@@ -224,7 +224,7 @@ def test_a_name_that_is_no_utf8_is_predicted_too(folder: Path, command: RunComma
     result = command("predict", "checkpoint=net.pt", "input=photos", "output=masks", LC_ALL="POSIX")
     assert result.returncode == 0, result.stderr
     assert (folder / "masks" / name).is_file()
-    assert "bad\\xff.png" in [row["photograph"] for row in table(folder)]
+    assert "bad\\xff.png" in [row["image"] for row in table(folder)]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
@@ -264,10 +264,10 @@ def test_bombs_and_foreign_formats_are_refused(folder: Path) -> None:
         call(folder, "max_megapixels=0.004", "overwrite=true")
 
 
-def test_pictures_that_are_no_fundus_photographs_are_flagged(folder: Path) -> None:
+def test_pictures_that_are_no_fundus_images_are_flagged(folder: Path) -> None:
     photos = folder / "photos"
     shutil.rmtree(photos)
-    fundus = tiny_photograph(0, 256)[0]
+    fundus = tiny_image(0, 256)[0]
     pictures = {
         "good.png": fundus,
         "dark.png": fundus // 6,
@@ -279,10 +279,10 @@ def test_pictures_that_are_no_fundus_photographs_are_flagged(folder: Path) -> No
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(photos / name)
     call(folder)
-    warnings = {row["photograph"]: row["warnings"] for row in table(folder)}
+    warnings = {row["image"]: row["warnings"] for row in table(folder)}
     assert warnings["good.png"] == ""
     assert "too dark" in warnings["dark.png"]
-    assert "not a fundus photograph? mean red, green, blue" in warnings["blue.png"]
+    assert "not a fundus image? mean red, green, blue" in warnings["blue.png"]
     assert "cut off" in warnings["half.png"]
     assert "no dark surround" in warnings["scene.png"]
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(photos / "black.png")
@@ -298,7 +298,7 @@ def test_a_field_of_view_mask_is_used_where_there_is_one(folder: Path) -> None:
     Image.fromarray(small).save(fields / "p1_mask.gif")
     template = quoted("fov", str(fields / "{id}_mask.gif"))
     call(folder, template)
-    origins = {row["photograph"]: row["fov_origin"] for row in table(folder)}
+    origins = {row["image"]: row["fov_origin"] for row in table(folder)}
     assert origins == {"p0.png": "found", "p1.png": "file", "p2.png": "found"}
     mask = read_pixels(folder / "masks" / "p1.png")
     assert mask[small == 0].max() == 0
@@ -306,13 +306,13 @@ def test_a_field_of_view_mask_is_used_where_there_is_one(folder: Path) -> None:
 
 
 def test_a_pattern_keeps_the_folders_below(folder: Path) -> None:
-    write_photograph(folder / "photos" / "left" / "p0.png", 7)
+    write_image(folder / "photos" / "left" / "p0.png", 7)
     pattern = quoted("input", str(folder / "photos" / "**" / "p0.*"))
     call(folder, pattern)
-    names = [row["photograph"] for row in table(folder)]
+    names = [row["image"] for row in table(folder)]
     assert names == ["left/p0.png", "p0.png"]
     assert (folder / "masks" / "left" / "p0.png").is_file()
-    with pytest.raises(DataError, match="no photograph there"):
+    with pytest.raises(DataError, match="no image there"):
         call(folder, quoted("input", str(folder / "photos" / "*.bmp")))
     with pytest.raises(DataError, match="does not exist"):
         call(folder, quoted("input", str(folder / "nowhere")))
@@ -443,7 +443,7 @@ def scored(samples: Sequence[object], folder: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "images"), [("chasedb1", "*.jpg"), ("hrf", "images/*.[jJ]*")])
-def test_real_photographs_score_as_eval_says(
+def test_real_images_score_as_eval_says(
     tmp_path: Path, real_data: Path, preset: str, images: str
 ) -> None:
     root = real_data / {"chasedb1": "CHASE_DB1", "hrf": "HRF"}[preset]
@@ -466,10 +466,10 @@ def test_real_photographs_score_as_eval_says(
     assert found > 0
 
 
-def test_a_signal_stops_between_two_photographs(folder: Path) -> None:
+def test_a_signal_stops_between_two_images(folder: Path) -> None:
     stop = StopRequest()
     stop.signum = signal.SIGTERM
-    with pytest.raises(Interrupted, match="1 of 3 photographs done; the same command"):
+    with pytest.raises(Interrupted, match="1 of 3 images done; the same command"):
         call(folder, stop=stop)
     # Those already under way are finished, so they are whole; the table names what is counted.
     assert len(table(folder)) == 1
@@ -480,7 +480,7 @@ def test_a_signal_stops_between_two_photographs(folder: Path) -> None:
 def test_killed_midway_every_image_is_whole(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "net.pt")
     for seed in range(40):
-        write_photograph(tmp_path / "photos" / f"p{seed:02}.png", seed, 128)
+        write_image(tmp_path / "photos" / f"p{seed:02}.png", seed, 128)
     arguments = ["checkpoint=net.pt", "input=photos", "output=masks", "probability=true"]
     command = [sys.executable, "-m", "fundus_cli", "predict", *arguments]
     environment = {**os.environ, **ONE_THREAD}

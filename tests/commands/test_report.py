@@ -65,7 +65,7 @@ def test_runs_made_at_different_times_are_compared(
     assert re.search(r"^job +optimizer\.lr +status +val_dice", result.stdout)
     page = (tmp_path / "both" / "leaderboard.html").read_text(encoding="utf-8")
     assert 'href="../runs/a/report.html"' in page
-    assert "paired bootstrap over photographs" in page
+    assert "paired bootstrap over images" in page
     assert "+0.0000" in page
 
     (tmp_path / "runs" / "a" / "report.html").unlink()

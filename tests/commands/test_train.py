@@ -56,7 +56,7 @@ def test_a_run_leaves_everything_and_eval_prints_the_same_numbers(
         timings = list(csv.DictReader(file))
     assert [row["epoch"] for row in timings] == ["1", "2"]
     for row in timings:
-        # 4 or 5 train photographs of 2 patches each, by seconds, is the rate that is written.
+        # 4 or 5 train images of 2 patches each, by seconds, is the rate that is written.
         rate = float(row["images_per_s"]) * float(row["train_s"])
         assert 6 <= rate <= 12
     assert json.loads((run / "summary.json").read_text())["status"] == "done"
@@ -223,7 +223,7 @@ def test_divergence_stops_before_the_update(
     more = ("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant", "batch_size=2", "epochs=4")
     result = command("train", *train_arguments(shared_tiny_set, "run", *more))
     assert result.returncode == 4
-    for word in ("epoch 1", "step", "photographs p", "optimizer.lr"):
+    for word in ("epoch 1", "step", "images p", "optimizer.lr"):
         assert word in result.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["exit_code"]) == ("failed", 4)
@@ -262,7 +262,7 @@ def test_a_sweep_survives_its_worst_job_and_runs_only_what_is_missing(
     assert same(tmp_path / "alone", tmp_path / "sweep" / "0")
 
 
-def test_eval_says_when_photographs_were_trained_on(
+def test_eval_says_when_images_were_trained_on(
     command: RunCommand, tmp_path: Path, shared_tiny_set: Path
 ) -> None:
     assert command("train", *train_arguments(shared_tiny_set, "run")).returncode == 0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
 from fundus_cli.data.augment_geometric import Draws, apply_geometry, draw, window_px
-from fundus_cli.data.augment_photometric import STRETCH, apply_appearance
+from fundus_cli.data.augment_photometric import STRETCH, apply_photometric
 
 NO_OPTIONS = {
     "flips": False,
@@ -91,7 +91,7 @@ def test_nothing_to_do_returns_the_input_itself() -> None:
     drawn = draw(NOTHING, 0, 0, [0, 1, 2])
     assert apply_geometry(drawn, window, (8, 8)) is window
     image = window[:, :3]
-    assert apply_appearance(drawn, image) is image
+    assert apply_photometric(drawn, image) is image
 
 
 def test_a_larger_window_is_cut_around_its_centre() -> None:
@@ -143,18 +143,18 @@ def test_flips_come_before_the_turn(flip_h: bool, flip_v: bool) -> None:
     torch.testing.assert_close(patch, torch.rot90(flipped, 1, (2, 3)), rtol=0, atol=1e-3)
 
 
-def test_whole_photograph_half_turn() -> None:
-    photograph = noise(1, 5, 6, 11)
-    patch = apply_geometry(draws(angle_deg=180), photograph, (6, 11))
-    torch.testing.assert_close(patch, photograph.flip(2, 3), rtol=0, atol=1e-3)
+def test_whole_image_half_turn() -> None:
+    fundus_image = noise(1, 5, 6, 11)
+    patch = apply_geometry(draws(angle_deg=180), fundus_image, (6, 11))
+    torch.testing.assert_close(patch, fundus_image.flip(2, 3), rtol=0, atol=1e-3)
 
 
-def test_whole_photograph_quarter_turn_about_its_centre() -> None:
-    photograph = noise(1, 5, 6, 10)
-    patch = apply_geometry(draws(angle_deg=90), photograph, (6, 10))
-    # The middle 6x6 square turns; beyond it, the turned photograph is only 6 wide.
+def test_whole_image_quarter_turn_about_its_centre() -> None:
+    fundus_image = noise(1, 5, 6, 10)
+    patch = apply_geometry(draws(angle_deg=90), fundus_image, (6, 10))
+    # The middle 6x6 square turns; beyond it, the turned image is only 6 wide.
     expected = torch.zeros(1, 5, 6, 10)
-    expected[..., 2:8] = torch.rot90(photograph[..., 2:8], 1, (2, 3))
+    expected[..., 2:8] = torch.rot90(fundus_image[..., 2:8], 1, (2, 3))
     torch.testing.assert_close(patch, expected, rtol=0, atol=1e-3)
 
 
@@ -278,12 +278,12 @@ def test_batch_does_not_change_a_sample(memory_format: torch.memory_format) -> N
     window = noise(5, 5, side, side).contiguous(memory_format=memory_format)
     together = draw(STANDARD, 3, 1, [7, 2, 9, 4, 0])
     patches = apply_geometry(together, window, (24, 24))
-    images = apply_appearance(together, patches[:, :3])
+    images = apply_photometric(together, patches[:, :3])
     for position, index in enumerate([7, 2, 9, 4, 0]):
         alone = draw(STANDARD, 3, 1, [index])
         patch = apply_geometry(alone, window[position : position + 1], (24, 24))
         assert torch.equal(patch[0], patches[position])
-        torch.testing.assert_close(apply_appearance(alone, patch[:, :3])[0], images[position])
+        torch.testing.assert_close(apply_photometric(alone, patch[:, :3])[0], images[position])
 
 
 # The window.
@@ -381,14 +381,14 @@ def test_no_stream_repeats_over_epochs_and_indices() -> None:
 
 def test_an_option_does_not_shift_the_others() -> None:
     all_on = draw(STANDARD, 1, 1, range(20))
-    turned = draw(augment_config(rotation_deg=180), 1, 1, range(20))
-    assert np.array_equal(turned.angle_deg, all_on.angle_deg)
-    assert not turned.flip_h.any()
-    assert not turned.flip_v.any()
-    assert (turned.zoom == 1).all()
-    assert (turned.contrast == 1).all()
-    assert (turned.brightness == 0).all()
-    assert (turned.colour == 1).all()
+    rotated = draw(augment_config(rotation_deg=180), 1, 1, range(20))
+    assert np.array_equal(rotated.angle_deg, all_on.angle_deg)
+    assert not rotated.flip_h.any()
+    assert not rotated.flip_v.any()
+    assert (rotated.zoom == 1).all()
+    assert (rotated.contrast == 1).all()
+    assert (rotated.brightness == 0).all()
+    assert (rotated.colour == 1).all()
 
 
 def test_draws_fill_their_ranges_evenly() -> None:
@@ -442,8 +442,8 @@ def test_brightness_contrast_and_colour_by_hand() -> None:
     drawn = draws(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
     # 2 * (0.2 - 0.3) + 0.3 + 0.1 = 0.2 and 2 * 0.1 + 0.4 = 0.6; 2 * 0.6 is clamped to 1.
     expected = torch.tensor([[0.2, 0.6], [0.1, 0.3], [0.4, 1.0]]).reshape(1, 3, 1, 2)
-    torch.testing.assert_close(apply_appearance(drawn, image), expected)
-    darker = apply_appearance(draws(brightness=-0.3), image)
+    torch.testing.assert_close(apply_photometric(drawn, image), expected)
+    darker = apply_photometric(draws(brightness=-0.3), image)
     torch.testing.assert_close(darker[0, 0, 0], torch.tensor([0.0, 0.1]))
 
 
@@ -451,7 +451,7 @@ def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
     image = noise(6, 3, 8, 8)
     before = image.clone()
     drawn = draw(STANDARD, 0, 0, range(6))
-    after = apply_appearance(drawn, image)
+    after = apply_photometric(drawn, image)
     assert torch.equal(image, before)
     assert after.min() >= 0
     assert after.max() <= 1
@@ -468,11 +468,11 @@ def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize("hw", [(64, 64), (40, 70), (9, 5)])
 def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
     flat = torch.full((1, 3, *hw), 0.4)
-    torch.testing.assert_close(apply_appearance(draws(detail=2.0), flat), flat)
+    torch.testing.assert_close(apply_photometric(draws(detail=2.0), flat), flat)
     line = flat.clone()
     line[..., hw[0] // 2, :] = 0.3
-    stretched = apply_appearance(draws(detail=2.0), line)[0, 0]
-    faded = apply_appearance(draws(detail=0.5), line)[0, 0]
+    stretched = apply_photometric(draws(detail=2.0), line)[0, 0]
+    faded = apply_photometric(draws(detail=0.5), line)[0, 0]
     away = 0 if hw[0] > 9 else 1
     drop = [float(one[away].mean() - one[hw[0] // 2].mean()) for one in (stretched, faded)]
     # The surroundings are a little darker where the line is, so the factor is not quite whole.
@@ -483,7 +483,7 @@ def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
 def test_light_is_smooth_passes_its_values_and_is_one_for_all_channels() -> None:
     image = torch.full((1, 3, 65, 65), 0.5)
     grid = np.array([[0.2, 0, -0.2], [0.1, 0.3, 0], [-0.1, 0, 0.2]])
-    lit = apply_appearance(draws(light=grid), image)[0]
+    lit = apply_photometric(draws(light=grid), image)[0]
     torch.testing.assert_close(lit[0], lit[1])
     torch.testing.assert_close(lit[0], lit[2])
     found = (lit[0, ::32, ::32] / 0.5).log().numpy()
@@ -497,7 +497,7 @@ def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
     # The middle of the filter has (6/16)^2 of the weight, so the difference is 1 - 9/64 of 0.25.
     fine = 0.25 * (1 - 9 / 64)
     for share in (-1.0, 0.5):
-        changed = apply_appearance(draws(sharpness=share), image)
+        changed = apply_photometric(draws(sharpness=share), image)
         assert float(changed[0, 0, 4, 4]) == pytest.approx(0.5 + share * fine, abs=1e-6)
         assert float(changed.mean()) == pytest.approx(float(image.mean()), abs=1e-6)
 
@@ -508,7 +508,7 @@ def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
     image[..., 15, 15] = 1.0
     drawn = draws(2, blur_px=sd)
     drawn.blur_px[1] = 2.5  # its neighbour in the batch does not change a sample
-    spread = apply_appearance(drawn, image)[0, 1].double()
+    spread = apply_photometric(drawn, image)[0, 1].double()
     assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
     offsets = (torch.arange(31) - 15.0).square().double()
     taps = np.exp(-(np.arange(-15, 16) ** 2) / (2 * max(sd, 1e-3) ** 2))
@@ -536,7 +536,7 @@ def test_blur_equals_a_plain_filter_and_spares_who_drew_none(hw: tuple[int, int]
     image = noise(3, 3, *hw)
     drawn = draws(3)
     drawn.blur_px[:] = [0, 0.7, 2.3]
-    blurred = apply_appearance(drawn, image)
+    blurred = apply_photometric(drawn, image)
     assert torch.equal(blurred[0], image[0])
     for n, sd in ((1, 0.7), (2, 2.3)):
         np.testing.assert_allclose(blurred[n], gaussian(image[n].numpy(), sd), atol=1e-6)
@@ -547,7 +547,7 @@ def test_sharpness_equals_a_plain_filter(share: float) -> None:
     image = noise(1, 3, 21, 30) * 0.4 + 0.3
     soft = filtered(image[0].numpy(), np.array([1, 4, 6, 4, 1]) / 16)
     expected = image[0].numpy() + share * (image[0].numpy() - soft)
-    changed = apply_appearance(draws(sharpness=share), image)
+    changed = apply_photometric(draws(sharpness=share), image)
     np.testing.assert_allclose(changed[0], expected.clip(0, 1), atol=1e-6)
 
 
@@ -575,7 +575,7 @@ def surroundings(plane: np.ndarray, side: int) -> np.ndarray:
 @pytest.mark.parametrize("hw", [(64, 48), (50, 71), (9, 30)])
 def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
     image = noise(1, 3, *hw) * 0.2 + 0.4
-    changed = apply_appearance(draws(detail=1.7), image)[0].numpy()
+    changed = apply_photometric(draws(detail=1.7), image)[0].numpy()
     for plane, found in zip(image[0].numpy().astype(np.float64), changed, strict=True):
         around = surroundings(plane, min(16, *hw))
         np.testing.assert_allclose(found, around + 1.7 * (plane - around), atol=1e-5)
@@ -584,10 +584,10 @@ def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
 def test_grey_by_hand() -> None:
     image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1)
     # The grey picture is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
-    half = apply_appearance(draws(grey=0.5), image).flatten()
+    half = apply_photometric(draws(grey=0.5), image).flatten()
     torch.testing.assert_close(half, torch.tensor([0.405, 0.505, 0.755]))
     torch.testing.assert_close(
-        apply_appearance(draws(grey=1.0), image).flatten(), torch.full((3,), 0.61)
+        apply_photometric(draws(grey=1.0), image).flatten(), torch.full((3,), 0.61)
     )
 
 
@@ -600,10 +600,10 @@ def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
         noise=drawn.noise,
         noise_seed=drawn.noise_seed,
     )
-    noisy = apply_appearance(only_noise, image) - 0.5
+    noisy = apply_photometric(only_noise, image) - 0.5
     for n in range(3):
         assert float(noisy[n].std()) == pytest.approx(float(drawn.noise[n]), rel=0.03)
-        alone = apply_appearance(sample(only_noise, n), image[n : n + 1]) - 0.5
+        alone = apply_photometric(sample(only_noise, n), image[n : n + 1]) - 0.5
         assert torch.equal(alone[0], noisy[n])
     assert not torch.equal(noisy[0] / drawn.noise[0], noisy[1] / drawn.noise[1])
 
@@ -611,7 +611,7 @@ def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
 def only_noise(num: int, **changes: object) -> Tensor:
     """Noise of a deviation of 1 whose middle is not clamped away, as it was added."""
     image = torch.full((num, 3, 96, 96), 0.5)
-    return (apply_appearance(draws(num, noise=0.05, **changes), image) - 0.5) / 0.05
+    return (apply_photometric(draws(num, noise=0.05, **changes), image) - 0.5) / 0.05
 
 
 def test_noise_is_normal_and_its_values_are_independent() -> None:
@@ -633,9 +633,9 @@ def test_noise_of_two_samples_has_nothing_in_common() -> None:
     assert float(between.abs().max()) < 0.03
 
 
-def test_noise_of_a_large_photograph_does_not_come_again() -> None:
+def test_noise_of_a_large_image_does_not_come_again() -> None:
     image = torch.full((1, 3, 700, 800), 0.5)
-    noisy = apply_appearance(draws(noise=0.05, noise_seed=987_654_321), image) - 0.5
+    noisy = apply_photometric(draws(noise=0.05, noise_seed=987_654_321), image) - 0.5
     flat = noisy.flatten() / 0.05
     assert float(flat.std()) == pytest.approx(1, abs=0.01)
     stretches = flat[: 3 * STRETCH].reshape(3, STRETCH)
@@ -646,9 +646,9 @@ def test_noise_of_a_large_photograph_does_not_come_again() -> None:
 def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
     image = noise(4, 3, 48, 48)
     drawn = draw(CAMERAS, 3, 1, range(4))
-    together = apply_appearance(drawn, image)
+    together = apply_photometric(drawn, image)
     for n in range(4):
-        alone = apply_appearance(sample(drawn, n), image[n : n + 1])
+        alone = apply_photometric(sample(drawn, n), image[n : n + 1])
         torch.testing.assert_close(alone[0], together[n], rtol=0, atol=1e-6)
     assert (together.min(), together.max()) == (0, 1)
 
@@ -662,4 +662,4 @@ def test_gpu_gives_the_same_patches() -> None:
     torch.testing.assert_close(
         ours.cpu(), apply_geometry(drawn, window, (32, 32)), rtol=0, atol=1e-3
     )
-    assert apply_appearance(drawn, ours[:, :3]).is_cuda
+    assert apply_photometric(drawn, ours[:, :3]).is_cuda

@@ -52,7 +52,7 @@ def test_an_epoch_holds_every_index_once_in_a_new_order(root: Path) -> None:
     assert list(own.order(1)) == list(sampler(config_of(root)).order(1))
 
 
-def test_vessels_stay_where_the_photograph_shows_them(root: Path) -> None:
+def test_vessels_stay_where_the_image_shows_them(root: Path) -> None:
     own = sampler(config_of(root, "augment.brightness=0", "augment.colour=0"))
     batch = own.batch(0, list(range(8)))
     green = batch.image[:, 1:2]
@@ -78,7 +78,7 @@ def test_a_window_is_black_and_outside_beyond_the_frame(
     assert np.array_equal(window, padded[:, top : top + side, left : left + side])
 
 
-def test_whole_photographs_of_different_sizes_are_padded_without_counting(root: Path) -> None:
+def test_whole_images_of_different_sizes_are_padded_without_counting(root: Path) -> None:
     own = sampler(config_of(root, "data.patch_px=null", "augment=none"))
     first = own.samples[0]
     small = replace(
@@ -142,13 +142,13 @@ def test_statistics_are_those_of_the_pixels_inside(inside: str) -> None:
     np.testing.assert_allclose(std, np.maximum(pixels.std(axis=0), 1 / 255), rtol=1e-6)
 
 
-def test_statistics_of_a_flat_photograph_do_not_divide_by_zero() -> None:
+def test_statistics_of_a_flat_image_do_not_divide_by_zero() -> None:
     mean, std = fov_statistics(np.full((4, 4, 3), 51, np.uint8), np.ones((4, 4), bool))
     assert mean == pytest.approx([0.2, 0.2, 0.2])
     assert (std > 0).all()
 
 
-def test_patches_of_an_epoch_are_dealt_to_the_photographs_in_turn(root: Path) -> None:
+def test_patches_of_an_epoch_are_dealt_to_the_images_in_turn(root: Path) -> None:
     config = config_of(root, "data.patches_per_image=null", "data.patches_per_epoch=6")
     own = sampler(config)
     assert len(own) == 6

@@ -1,4 +1,4 @@
-"""Photographs beyond data.cache_gb: the same bits, no memory, no file left behind."""
+"""Images beyond data.cache_gb: the same bits, no memory, no file left behind."""
 
 import errno
 import gc
@@ -66,7 +66,7 @@ def assert_equal(mine: object, theirs: object) -> None:
         assert mine == theirs
 
 
-def test_stored_photographs_are_the_same_to_the_bit(root: Path) -> None:
+def test_stored_images_are_the_same_to_the_bit(root: Path) -> None:
     for sample in map(with_observer2, samples_of(config_of(root).data)):
         stored = SampleStore(0, segment_bytes=100).kept(sample)
         for field in fields(sample):
@@ -89,7 +89,7 @@ def test_memory_is_filled_to_the_limit_and_no_further(root: Path) -> None:
     assert store.in_memory == 2 * size
 
 
-def test_many_photographs_share_few_mappings_and_do_not_mix(root: Path) -> None:
+def test_many_images_share_few_mappings_and_do_not_mix(root: Path) -> None:
     samples = samples_of(config_of(root).data)
     store = SampleStore(0, segment_bytes=100_000)
     stored = [store.kept(samples[n % len(samples)]) for n in range(20)]
@@ -101,7 +101,7 @@ def test_many_photographs_share_few_mappings_and_do_not_mix(root: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
-def test_stored_photographs_take_no_memory_and_no_file_is_left(
+def test_stored_images_take_no_memory_and_no_file_is_left(
     root: Path, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

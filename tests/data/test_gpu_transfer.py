@@ -1,4 +1,4 @@
-"""Photographs that stay on a device, cut there as they are cut on the processor."""
+"""Images that stay on a device, cut there as they are cut on the processor."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fundus_cli.config.compose import compose_config
 from fundus_cli.data import augment_photometric, gpu_transfer
 from fundus_cli.data.batches import TrainingSampler
 from fundus_cli.data.dataset import load_dataset
-from fundus_cli.data.gpu_transfer import ResidentPhotographs, num_bytes, on_device
+from fundus_cli.data.gpu_transfer import ResidentImages, num_bytes, on_device
 
 CPU = torch.device("cpu")
 
@@ -30,12 +30,12 @@ def sampler(root: Path, *overrides: str) -> TrainingSampler:
 
 
 @pytest.mark.parametrize("normalisation", ["fov", "local"])
-def test_batches_are_the_same_wherever_the_photographs_lie(
+def test_batches_are_the_same_wherever_the_images_lie(
     root: Path, normalisation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (f"data.normalisation={normalisation}", "augment=cameras", "augment.scale=0.5")
     host = sampler(root, *words)
-    monkeypatch.setattr(ResidentPhotographs, "fit", staticmethod(lambda samples, device: True))
+    monkeypatch.setattr(ResidentImages, "fit", staticmethod(lambda samples, device: True))
     resident = sampler(root, *words)
     assert host._resident is None
     assert resident._resident is not None
@@ -50,7 +50,7 @@ def test_batches_are_the_same_wherever_the_photographs_lie(
 
 def test_windows_beyond_the_frame_are_empty_there(root: Path) -> None:
     samples = sampler(root).samples
-    resident = ResidentPhotographs(samples, {s.id: s.image for s in samples}, CPU)
+    resident = ResidentImages(samples, {s.id: s.image for s in samples}, CPU)
     side = 40
     windows = resident.windows(samples[:2], [(0, 0), (63, 10)], side)
     assert windows.shape == (2, 5, side, side)
@@ -69,11 +69,11 @@ def test_they_stay_on_a_gpu_that_has_room_and_nowhere_else(
 ) -> None:
     samples = sampler(root).samples
     assert num_bytes(samples) == 4 * 64 * 64 * 5
-    assert not ResidentPhotographs.fit(samples, CPU)
+    assert not ResidentImages.fit(samples, CPU)
     free = num_bytes(samples) / gpu_transfer.MAX_MEMORY_SHARE
     for spare, fits in ((1, True), (-1, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, s=spare: (free + s, 0))
-        assert ResidentPhotographs.fit(samples, torch.device("cuda")) is fits
+        assert ResidentImages.fit(samples, torch.device("cuda")) is fits
 
 
 def test_numbers_arrive_as_they_were() -> None:
@@ -99,7 +99,7 @@ def test_batches_are_made_on_a_gpu_without_waiting_for_it(
     cuda = torch.device("cuda", 0)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     with FakeTensorMode():
-        own._resident = ResidentPhotographs(own.samples, own._images, cuda)
+        own._resident = ResidentImages(own.samples, own._images, cuda)
         own.device = cuda
         batch = own.batch(0, [0, 3, 5])
         for tensor in (batch.image, batch.target, batch.fov_mask):

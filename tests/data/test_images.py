@@ -1,4 +1,4 @@
-"""One file to one photograph: every spelling, every damage, nothing misread in silence."""
+"""One file to one image: every spelling, every damage, nothing misread in silence."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ from fundus_cli.data.images import (
     BadFile,
     image_size,
     is_readable_name,
-    read_photograph,
+    read_image,
 )
 
 H, W = 11, 16  # 48 bytes a row: a BMP needs no padding
@@ -116,7 +116,7 @@ def file(tmp_path: Path):
 
 def refusal(path: Path, megapixels: float = 1) -> BadFile:
     with pytest.raises(BadFile) as caught:
-        read_photograph(path, megapixels)
+        read_image(path, megapixels)
     return caught.value
 
 
@@ -181,39 +181,39 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_every_spelling_of_a_photograph_reads_as_the_8_bit_original(name: str, file) -> None:
+def test_every_spelling_of_a_image_reads_as_the_8_bit_original(name: str, file) -> None:
     content, expected = SPELLINGS[name]
-    photograph = read_photograph(file(content), 1)
-    assert photograph.dtype == np.uint8
-    assert photograph.flags.writeable
-    np.testing.assert_array_equal(photograph, expected)
+    fundus_image = read_image(file(content), 1)
+    assert fundus_image.dtype == np.uint8
+    assert fundus_image.flags.writeable
+    np.testing.assert_array_equal(fundus_image, expected)
     assert image_size(file(content), 1) == expected.shape[:2]
 
 
 def test_sixteen_bits_are_divided_by_257_and_rounded(file) -> None:
     values = np.array([[0, 128, 129, 385, 386, 32767, 32768, 65406, 65407, 65535]], np.uint16)
     expected = np.rint(values / 257)
-    photograph = read_photograph(file(encoded(values, "PNG")), 1)
-    np.testing.assert_array_equal(photograph[..., 1], expected)
-    assert photograph[0, :5, 0].tolist() == [0, 0, 1, 1, 2]
+    fundus_image = read_image(file(encoded(values, "PNG")), 1)
+    np.testing.assert_array_equal(fundus_image[..., 1], expected)
+    assert fundus_image[0, :5, 0].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_twelve_packed_bits_are_divided_by_4095(file) -> None:
     packed = np.array([[0x00, 0x0F, 0xFF, 0x80, 0x04, 0x00]], np.uint8)
     path = file(tiff(packed, 1, extra={256: ("H", [4]), 258: ("H", [12])}))
-    assert read_photograph(path, 1)[0, :, 2].tolist() == [0, 255, 128, 64]  # of 0 4095 2048 1024
+    assert read_image(path, 1)[0, :, 2].tolist() == [0, 255, 128, 64]  # of 0 4095 2048 1024
 
 
 def test_jpegs_read_as_pillow_decodes_them(file) -> None:
     plain = encoded(PHOTO, "JPEG", quality=90)
     expected = np.array(Image.open(io.BytesIO(plain)))
-    np.testing.assert_array_equal(read_photograph(file(plain, "x.tif"), 1), expected)
+    np.testing.assert_array_equal(read_image(file(plain, "x.tif"), 1), expected)
     progressive = file(encoded(PHOTO, "JPEG", quality=90, progressive=True))
-    np.testing.assert_array_equal(read_photograph(progressive, 1), expected)
-    grey = read_photograph(file(encoded(GREY, "JPEG", quality=100)), 1)
+    np.testing.assert_array_equal(read_image(progressive, 1), expected)
+    grey = read_image(file(encoded(GREY, "JPEG", quality=100)), 1)
     assert np.abs(grey.astype(int) - GREY_RGB).max() <= 2
     flat = Image.new("RGB", (16, 16), (200, 60, 30)).convert("CMYK")
-    cmyk = read_photograph(file(encoded(flat, "JPEG", quality=100)), 1)
+    cmyk = read_image(file(encoded(flat, "JPEG", quality=100)), 1)
     assert np.abs(cmyk.astype(int) - (200, 60, 30)).max() <= 2
 
 
@@ -343,18 +343,18 @@ def test_orientation_is_applied_to_pixels_and_size(form: str, orientation: int, 
         plain = encoded(PHOTO, form)
         stored = np.array(Image.open(io.BytesIO(plain)))
     expected = upright(stored, orientation)
-    np.testing.assert_array_equal(read_photograph(path, 1), expected)
+    np.testing.assert_array_equal(read_image(path, 1), expected)
     assert image_size(path, 1) == expected.shape[:2] == ((W, H) if orientation == 6 else (H, W))
 
 
 def test_orientation_in_xmp_counts_too_and_nonsense_does_not(file) -> None:
     xmp = b'<x tiff:Orientation="6"/>'
     path = file(encoded(PHOTO, "TIFF", tiffinfo={700: xmp}))
-    np.testing.assert_array_equal(read_photograph(path, 1), np.rot90(PHOTO, -1))
+    np.testing.assert_array_equal(read_image(path, 1), np.rot90(PHOTO, -1))
     assert image_size(path, 1) == (W, H)
     exif = Image.Exif()
     exif[0x0112] = 9
-    np.testing.assert_array_equal(read_photograph(file(encoded(PHOTO, "PNG", exif=exif)), 1), PHOTO)
+    np.testing.assert_array_equal(read_image(file(encoded(PHOTO, "PNG", exif=exif)), 1), PHOTO)
 
 
 # Damage
@@ -386,10 +386,10 @@ def test_a_file_cut_short_is_refused(form: str, file) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_without_its_last_byte_is_refused_or_has_the_same_pixels(form: str, file) -> None:
-    original = read_photograph(file(FORMS[form]), 1)
+    original = read_image(file(FORMS[form]), 1)
     path = file(FORMS[form][:-1])
     if form.split()[0] in ("PNG", "GIF") or form == "TIFF float":  # end marks and an offset of zero
-        np.testing.assert_array_equal(read_photograph(path, 1), original)
+        np.testing.assert_array_equal(read_image(path, 1), original)
     else:
         assert refusal(path).kind == decoding.UNREADABLE
 
@@ -459,7 +459,7 @@ def test_pipes_folders_and_links_do_not_hang(tmp_path: Path, file) -> None:
         assert refusal(tmp_path / name).kind == decoding.CANNOT_OPEN
     assert refusal(tmp_path / "absent.png").found == "No such file or directory"
     (tmp_path / "link.png").symlink_to(file(FORMS["PNG"], "real.png"))
-    np.testing.assert_array_equal(read_photograph(tmp_path / "link.png", 1), PHOTO)
+    np.testing.assert_array_equal(read_image(tmp_path / "link.png", 1), PHOTO)
 
 
 def test_a_file_without_permission_is_refused(file, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,7 +512,7 @@ def test_a_larger_limit_lets_larger_images_in(file, monkeypatch: pytest.MonkeyPa
 
 def test_the_limit_is_inclusive_and_in_millions_of_pixels(file) -> None:
     path = file(FORMS["PNG"])
-    assert read_photograph(path, H * W / 1e6).shape == (H, W, 3)
+    assert read_image(path, H * W / 1e6).shape == (H, W, 3)
     assert refusal(path, (H * W - 1) / 1e6).found == "16x11"
 
 
@@ -536,7 +536,7 @@ def test_pillows_warnings_neither_print_nor_raise(file) -> None:
     for action in ("error", "always"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter(action)
-            np.testing.assert_array_equal(read_photograph(path, 1), PHOTO)
+            np.testing.assert_array_equal(read_image(path, 1), PHOTO)
             assert image_size(path, 1) == (H, W)
         assert not caught
 
@@ -544,8 +544,8 @@ def test_pillows_warnings_neither_print_nor_raise(file) -> None:
 def test_threads_read_the_same(file) -> None:
     paths = [file(FORMS[form], f"{n}.png") for n, form in enumerate(["PNG", "TIFF", "BMP"] * 8)]
     with ThreadPoolExecutor(4) as pool:
-        for photograph in pool.map(lambda path: read_photograph(path, 1), paths):
-            np.testing.assert_array_equal(photograph, PHOTO)
+        for fundus_image in pool.map(lambda path: read_image(path, 1), paths):
+            np.testing.assert_array_equal(fundus_image, PHOTO)
 
 
 def test_which_errors_become_bad_file(file, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,7 +568,7 @@ def test_which_errors_become_bad_file(file, monkeypatch: pytest.MonkeyPatch) -> 
     for error in (RuntimeError("DataLoader worker exited unexpectedly"), KeyboardInterrupt()):
         monkeypatch.setattr(load, raising(error))
         with pytest.raises(type(error)):
-            read_photograph(path, 1)
+            read_image(path, 1)
 
 
 def test_bad_file_survives_pickling() -> None:
@@ -610,18 +610,18 @@ def test_changed_bytes_give_bad_file_or_a_valid_array(
         content[at : at + removed] = inserted
     fuzzed.write_bytes(content)
     try:
-        photograph = read_photograph(fuzzed, 0.01)
+        fundus_image = read_image(fuzzed, 0.01)
     except BadFile as error:
         assert error.kind
     else:
-        assert photograph.dtype == np.uint8
-        assert photograph.shape == (*image_size(fuzzed, 0.01), 3)
+        assert fundus_image.dtype == np.uint8
+        assert fundus_image.shape == (*image_size(fuzzed, 0.01), 3)
 
 
-# Real photographs
+# Real images
 
 
-def test_real_photographs(real_data: Path) -> None:
+def test_real_images(real_data: Path) -> None:
     cases = {
         "CHASE_DB1/Image_01L.jpg": (960, 999),
         "CHASE_DB1/Image_14R.jpg": (960, 999),
@@ -631,4 +631,4 @@ def test_real_photographs(real_data: Path) -> None:
         path = real_data / name
         assert image_size(path, 80) == size
         with Image.open(path) as image:
-            np.testing.assert_array_equal(read_photograph(path, 80), np.array(image))
+            np.testing.assert_array_equal(read_image(path, 80), np.array(image))

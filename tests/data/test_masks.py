@@ -212,7 +212,7 @@ REFUSED = {
         masks.NOT_TWO_VALUED,
         "7 colours #000000..#060000",
     ),
-    "a photograph": (
+    "an image": (
         encoded(np.random.default_rng(0).integers(0, 256, (H, 32, 3), dtype=np.uint8), "PNG"),
         masks.NOT_TWO_VALUED,
         "more than 256 colours",
@@ -423,14 +423,14 @@ def test_a_field_of_view_may_be_everywhere(file) -> None:
     assert read_fov_mask(file(encoded(Image.new("RGB", (W, H), (9, 0, 0)), "PNG")), 1).all()
 
 
-def test_a_photograph_is_no_field_of_view(file) -> None:
+def test_a_image_is_no_field_of_view(file) -> None:
     inside = disc(96)
-    photograph = np.where(inside[..., None], (200, 90, 30), 0).astype(np.uint8)
-    photograph[40:50, 40:50] = (250, 200, 90)
+    fundus_image = np.where(inside[..., None], (200, 90, 30), 0).astype(np.uint8)
+    fundus_image[40:50, 40:50] = (250, 200, 90)
     green_red = palette_image(MASK, [(0, 255, 0), (255, 0, 0)])
     for content in (
-        encoded(photograph, "PNG"),
-        encoded(photograph, "JPEG"),
+        encoded(fundus_image, "PNG"),
+        encoded(fundus_image, "JPEG"),
         encoded(GREYS, "PNG"),
         encoded(green_red, "PNG"),
     ):
@@ -449,7 +449,7 @@ def test_a_photograph_is_no_field_of_view(file) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_orientation_turns_a_mask_as_it_turns_a_photograph(form: str, file) -> None:
+def test_orientation_turns_a_mask_as_it_turns_a_image(form: str, file) -> None:
     for orientation, expected in ((3, MASK[::-1, ::-1]), (6, np.rot90(MASK, -1))):
         exif = Image.Exif()
         exif[0x0112] = orientation

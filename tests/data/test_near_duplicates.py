@@ -1,4 +1,4 @@
-"""Look-alikes are found whatever was done to the file; no two real photographs are one."""
+"""Look-alikes are found whatever was done to the file; no two real images are one."""
 
 import io
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small, tiny_photograph, write_tiny_set
+from conftest import small, tiny_image, write_tiny_set
 from PIL import Image
 
 from fundus_cli.config import TrainConfig
@@ -17,14 +17,14 @@ from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.near_duplicates import (
     SAME_PICTURE,
     SIGNATURE_PX,
-    alike_across_splits,
-    equal_across_splits,
+    duplicates_across_splits,
+    near_duplicates_across_splits,
     signature,
 )
 
 
 def picture(seed: int) -> tuple[Image.Image, np.ndarray]:
-    image, _ = tiny_photograph(seed, 256)
+    image, _ = tiny_image(seed, 256)
     y, x = np.mgrid[:256, :256]
     return Image.fromarray(image), (y - 128) ** 2 + (x - 128) ** 2 < (0.46 * 256) ** 2
 
@@ -48,7 +48,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def test_a_signature_is_a_unit_vector_and_flat_photographs_have_none() -> None:
+def test_a_signature_is_a_unit_vector_and_flat_images_have_none() -> None:
     image, fov = picture(0)
     own = signature_of(image, fov)
     assert own.shape == (SIGNATURE_PX**2,)
@@ -58,7 +58,7 @@ def test_a_signature_is_a_unit_vector_and_flat_photographs_have_none() -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_looks_the_same_and_another_photograph_does_not(change: str) -> None:
+def test_a_changed_copy_looks_the_same_and_another_image_does_not(change: str) -> None:
     image, fov = picture(0)
     copy = signature_of(CHANGES[change](image), fov)
     assert float(signature_of(image, fov) @ copy) > SAME_PICTURE
@@ -76,13 +76,13 @@ def test_blocks_of_the_table_leave_no_pair_out(
         Image.fromarray(brighter).save(root / f"test_images/p{copy}.png")
     data = config_of(root, "data=folder", "data.val_fraction=0").data
     samples = load_dataset(data).samples
-    whole = alike_across_splits(samples)
+    whole = near_duplicates_across_splits(samples)
     assert [line.split(" (")[0] for line in whole] == [
         "train/p0.png ~ test/p8.png",
         "train/p6.png ~ test/p11.png",
     ]
     monkeypatch.setattr(near_duplicates, "BLOCK", 2)
-    assert sorted(alike_across_splits(samples)) == sorted(whole)
+    assert sorted(near_duplicates_across_splits(samples)) == sorted(whole)
 
 
 def config_of(root: Path, *overrides: str) -> TrainConfig:
@@ -105,8 +105,8 @@ def test_a_look_alike_in_another_split_is_named_and_an_equal_one_is_refused(tmp_
     samples = dict(dataset.samples)
     twin = replace(samples["test"][0], id="twin")
     samples["train"] = [*samples["train"], twin]
-    assert equal_across_splits(samples) == ["train/p6.png = test/p6.png"]
-    assert equal_across_splits(dataset.samples) == []
+    assert duplicates_across_splits(samples) == ["train/p6.png = test/p6.png"]
+    assert duplicates_across_splits(dataset.samples) == []
 
 
 def test_persons_on_both_sides_are_named(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_persons_on_both_sides_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "folder"), [("chasedb1", "CHASE_DB1"), ("hrf", "HRF")])
 @pytest.mark.slow
-def test_no_false_alarm_on_real_photographs(real_data: Path, name: str, folder: str) -> None:
+def test_no_false_alarm_on_real_images(real_data: Path, name: str, folder: str) -> None:
     config = config_of(real_data / folder, f"data={name}")
     dataset = load_dataset(config.data)
-    assert alike_across_splits(dataset.samples) == []
+    assert near_duplicates_across_splits(dataset.samples) == []
     everyone = [sample for of_split in dataset.samples.values() for sample in of_split]
-    found = alike_across_splits({"one": everyone, "other": everyone})
+    found = near_duplicates_across_splits({"one": everyone, "other": everyone})
     assert len(found) == len(everyone)

@@ -77,9 +77,9 @@ def test_smooth_light_and_contrast_drop_out() -> None:
         inside = image[:, :, fov[0, 0]]
         return (image - inside.mean()) / inside.std() * fov
 
-    by_photograph = (whole(texture) - whole(texture * shade)).abs().mean()
+    by_image = (whole(texture) - whole(texture * shade)).abs().mean()
     assert local < 0.12
-    assert float(by_photograph / whole(texture).abs().mean()) > 3 * local
+    assert float(by_image / whole(texture).abs().mean()) > 3 * local
     assert float(before[fov.expand_as(before)].std()) == pytest.approx(1, abs=0.02)
 
 
@@ -91,14 +91,14 @@ def test_the_surround_is_not_seen_and_comes_out_as_nothing() -> None:
     assert not found[~fov.expand_as(found)].any()
 
 
-def test_a_flat_photograph_stays_finite_and_a_glare_is_cut_off() -> None:
+def test_a_flat_image_stays_finite_and_a_glare_is_cut_off() -> None:
     flat = torch.full((1, 3, 64, 64), 0.5)
     assert float(normalise_locally(flat, disc(64, 30)).abs().max()) < 1e-2
     flat[..., 30, 30] = 1.0
     assert float(normalise_locally(flat, disc(64, 30)).max()) == LOCAL_LIMIT
 
 
-def test_a_photograph_is_the_same_in_any_batch() -> None:
+def test_a_image_is_the_same_in_any_batch() -> None:
     images = torch.cat([textured(90, seed) for seed in range(3)])
     fov = torch.cat([disc(90, radius) for radius in (30, 40, 44)])
     together = normalise_locally(images, fov)
@@ -110,14 +110,14 @@ def test_a_photograph_is_the_same_in_any_batch() -> None:
 
 def test_bytes_keep_it_to_half_a_step() -> None:
     rgb = (textured(100)[0] * 255).byte().permute(1, 2, 0).numpy()
-    photograph = prepare("one", rgb, disc(100, 45)[0, 0].numpy(), "file", None)
-    exact, fov = prepared_image(photograph, Normalisation.local, CPU)
-    share = torch.from_numpy(local_as_bytes(photograph))[None].float().div(255)
+    fundus_image = prepare("one", rgb, disc(100, 45)[0, 0].numpy(), "file", None)
+    exact, fov = prepared_image(fundus_image, Normalisation.local, CPU)
+    share = torch.from_numpy(local_as_bytes(fundus_image))[None].float().div(255)
     step = 2 * LOCAL_LIMIT / 255
     torch.testing.assert_close(from_share(share, fov), exact, rtol=0, atol=step / 2 + 1e-5)
 
 
-def test_a_patch_shows_what_the_whole_photograph_shows(tmp_path: Path) -> None:
+def test_a_patch_shows_what_the_whole_image_shows(tmp_path: Path) -> None:
     """Were a patch normalised by itself, its borders would differ."""
     root = write_tiny_set(tmp_path, train=1, test=1)
     overrides = (

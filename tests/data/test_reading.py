@@ -1,4 +1,4 @@
-"""A photograph that hangs ends the command in a line; what a thread meets reaches the caller."""
+"""An image that hangs ends the command in a line; what a thread meets reaches the caller."""
 
 import threading
 import time

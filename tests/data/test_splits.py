@@ -26,12 +26,12 @@ def test_no_share_holds_nobody_out() -> None:
 
 
 def test_folds_are_a_partition_with_both_eyes_together() -> None:
-    held = [
+    locked = [
         hold_out(CHASE, person=BY_CHILD, val_fraction=0, folds=4, fold=fold) for fold in range(4)
     ]
-    assert sorted(i for fold in held for i in fold) == sorted(CHASE)
-    assert sorted(len(fold) for fold in held) == [6, 6, 8, 8]
-    for fold in held:
+    assert sorted(i for fold in locked for i in fold) == sorted(CHASE)
+    assert sorted(len(fold) for fold in locked) == [6, 6, 8, 8]
+    for fold in locked:
         assert {i[:2] + "L" for i in fold} == {i for i in fold if i[2] == "L"}
 
 
@@ -49,15 +49,15 @@ def test_adding_files_moves_no_old_one(names: set[str]) -> None:
 
 def test_share_is_met_on_average() -> None:
     ids = [f"photo{i}" for i in range(4000)]
-    held = hold_out(ids, person=None, val_fraction=0.2, folds=None, fold=0)
-    assert abs(len(held) / 4000 - 0.2) < 0.02
+    locked = hold_out(ids, person=None, val_fraction=0.2, folds=None, fold=0)
+    assert abs(len(locked) / 4000 - 0.2) < 0.02
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1e-9, 1), (0.999999, 5)])
 def test_neither_side_is_ever_empty(share: float, expected: int) -> None:
     ids = [f"p{i}" for i in range(6)]
-    held = hold_out(ids, person=None, val_fraction=share, folds=None, fold=0)
-    assert len(held) == expected
+    locked = hold_out(ids, person=None, val_fraction=share, folds=None, fold=0)
+    assert len(locked) == expected
 
 
 def test_too_few_persons_is_an_error() -> None:

@@ -53,11 +53,11 @@ def test_every_mismatch_is_told_at_once(tmp_path: Path) -> None:
     assert "2.gif and 2.png" in text
     assert "1.png (found 01.png" in text
     assert "E.png (found e.png" in text
-    assert any("without a photograph" in p and "4.png" in p for p in problems)
+    assert any("without an image" in p and "4.png" in p for p in problems)
     assert len(problems) <= 4
 
 
-def test_junk_and_other_files_are_no_photographs(tmp_path: Path) -> None:
+def test_junk_and_other_files_are_no_images(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png")
     touch(tmp_path, "images/.DS_Store", "images/._a.png", "images/Thumbs.db", "images/desktop.ini")
     touch(tmp_path, "images/~a.png", "images/notes.txt", "images/.ipynb_checkpoints/a.png")
@@ -68,7 +68,7 @@ def test_junk_and_other_files_are_no_photographs(tmp_path: Path) -> None:
 
 def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
     _, problems = match(tmp_path, PLAIN)
-    assert problems == ["train: no photograph found; expected (1): images/{id}.*"]
+    assert problems == ["train: no image found; expected (1): images/{id}.*"]
 
 
 def test_accents_pair_in_either_unicode_form(tmp_path: Path) -> None:

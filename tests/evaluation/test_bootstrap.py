@@ -1,4 +1,4 @@
-"""Intervals over photographs."""
+"""Intervals over images."""
 
 import math
 
@@ -11,14 +11,14 @@ from fundus_cli.evaluation.bootstrap import (
     count_intervals,
     paired_bootstrap,
     percentile_interval,
-    times_drawn,
+    times_sampled,
 )
 from fundus_cli.evaluation.counts import COUNT_METRICS, Counts
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 
 
 def bootstrap_interval(images: list[Counts], draws: int = 2000) -> tuple[float, float]:
-    return count_intervals(images, times_drawn(len(images), draws))["dice"]
+    return count_intervals(images, times_sampled(len(images), draws))["dice"]
 
 
 def counts(seed: int, shift: int = 0, number: int = 20) -> list[Counts]:
@@ -38,7 +38,7 @@ def test_the_interval_holds_the_pooled_dice_and_repeats() -> None:
     assert bootstrap_interval(images) == (low, high)
 
 
-def test_equal_photographs_have_no_spread() -> None:
+def test_equal_images_have_no_spread() -> None:
     assert bootstrap_interval([Counts(3, 1, 1, 9)] * 5) == (0.75, 0.75)
 
 
@@ -64,7 +64,7 @@ def test_a_clear_difference_is_significant_and_none_is_not() -> None:
     assert p == pytest.approx(2 / 2000)
     same = paired_bootstrap(one, one)
     assert same == (0.0, 0.0, 0.0, 1.0)
-    with pytest.raises(ValueError, match="20 photographs against 19"):
+    with pytest.raises(ValueError, match="20 images against 19"):
         paired_bootstrap(one, one[1:])
 
 
@@ -73,7 +73,7 @@ EMPTY = Counts(0, 0, 0, 9)
 
 def test_undefined_draws_are_left_out() -> None:
     one, other = Counts(8, 2, 2, 9), Counts(5, 5, 5, 9)
-    # A draw without the one photograph that has vessels has no Dice; all others have the same.
+    # A draw without the one image that has vessels has no Dice; all others have the same.
     difference, low, high, p = paired_bootstrap([one] + [EMPTY] * 4, [other] + [EMPTY] * 4)
     assert (difference, low, high) == pytest.approx((0.3, 0.3, 0.3))
     defined = 2000 * (1 - 0.8**5)
@@ -96,19 +96,19 @@ def test_without_any_dice_there_is_no_difference(number: int) -> None:
     assert all(math.isnan(v) for v in paired_bootstrap([EMPTY] * number, [EMPTY] * number))
 
 
-def test_sets_are_as_large_as_the_split_and_every_photograph_is_equally_likely() -> None:
-    drawn = times_drawn(7, draws=4000)
+def test_sets_are_as_large_as_the_split_and_every_image_is_equally_likely() -> None:
+    drawn = times_sampled(7, draws=4000)
     assert drawn.shape == (4000, 7)
     assert set(drawn.sum(axis=1)) == {7}
     assert drawn.mean(axis=0) == pytest.approx(np.ones(7), abs=0.06)
-    assert np.array_equal(drawn, times_drawn(7, draws=4000))
-    assert not np.array_equal(drawn, times_drawn(7, draws=4000, seed=1))
+    assert np.array_equal(drawn, times_sampled(7, draws=4000))
+    assert not np.array_equal(drawn, times_sampled(7, draws=4000, seed=1))
 
 
 def test_every_metric_of_counts_has_an_interval_around_it() -> None:
     images = counts(0)
     pooled = sum(images, Counts.zero()).metrics()
-    intervals = count_intervals(images, times_drawn(len(images)))
+    intervals = count_intervals(images, times_sampled(len(images)))
     assert tuple(intervals) == COUNT_METRICS
     for name, (low, high) in intervals.items():
         assert low < pooled[name] < high
@@ -131,7 +131,7 @@ def test_intervals_of_areas_equal_a_loop_over_the_sets_with_scikit_learn() -> No
         own.add(probability, target, np.ones_like(target))
         pixels.append((probability.ravel(), target.ravel()))
         histograms.append(own)
-    drawn = times_drawn(6, draws=100)
+    drawn = times_sampled(6, draws=100)
     scores: dict[str, list[float]] = {"auc_roc": [], "auc_pr": [], "ece": []}
     for row in drawn.astype(int):
         p = np.concatenate([np.tile(pixels[i][0], n) for i, n in enumerate(row)])
@@ -147,9 +147,9 @@ def test_intervals_of_areas_equal_a_loop_over_the_sets_with_scikit_learn() -> No
         assert found[name] == pytest.approx(tuple(expected), abs=1e-3), name
 
 
-def test_one_photograph_has_no_interval() -> None:
+def test_one_image_has_no_interval() -> None:
     own = ProbabilityHistogram(4096)
     own.add(np.full((2, 2), 0.3, np.float32), np.eye(2, dtype=bool), np.ones((2, 2), bool))
-    for low, high in area_intervals([own], times_drawn(1)).values():
+    for low, high in area_intervals([own], times_sampled(1)).values():
         assert math.isnan(low)
         assert math.isnan(high)

@@ -1,4 +1,4 @@
-"""Scores of whole photographs against scikit-learn on the same pixels, at native size."""
+"""Scores of whole images against scikit-learn on the same pixels, at native size."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def protocol(**more: object) -> Protocol:
         "num_images": 4,
         "threshold": THRESHOLD,
         "threshold_origin": "val",
-        "checkpoint_rule": "epoch 2, best Dice on validation photographs",
+        "checkpoint_rule": "epoch 2, best Dice on validation images",
         "trained_on": "small",
         "num_models": 1,
         "tta": False,
@@ -48,13 +48,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def samples(root: Path) -> list[Sample]:
-    """Four photographs of 64 pixels, for a network that works at half of it."""
+    """Four images of 64 pixels, for a network that works at half of it."""
     overrides = (f"data.root={root}", "data=folder", "data.fov_diameter_px=32")
     return load_dataset(compose_config("train", overrides).data, ("test",)).samples["test"]
 
 
 def predict(sample: Sample) -> list[np.ndarray]:
-    """What a middling network would say, the same for a photograph whenever it is asked."""
+    """What a middling network would say, the same for an image whenever it is asked."""
     random = np.random.default_rng(int(sample.id.removeprefix("p")))
     target = sample.native_targets.unpack().astype(np.float32)
     soft = ndimage.gaussian_filter(target, (0, 1, 1)) + 0.3 * random.random(target.shape)
@@ -102,7 +102,7 @@ def test_pooled_metrics_equal_scikit_learns_on_the_native_pixels(
         assert pooled[name] == pytest.approx(value, abs=1e-4 if "auc" in name else 1e-12), name
 
 
-def test_a_row_per_photograph_with_every_metric(samples: list[Sample]) -> None:
+def test_a_row_per_image_with_every_metric(samples: list[Sample]) -> None:
     evaluation = scored(samples)
     assert [row["id"] for row in evaluation.rows] == ["p2", "p3", "p4", "p5"]
     for row, sample in zip(evaluation.rows, samples, strict=True):
@@ -127,7 +127,7 @@ def test_a_row_per_photograph_with_every_metric(samples: list[Sample]) -> None:
         assert per_image[name]["num_undefined"] == 0
 
 
-def test_the_order_of_the_photographs_changes_nothing(samples: list[Sample]) -> None:
+def test_the_order_of_the_images_changes_nothing(samples: list[Sample]) -> None:
     one = as_text(scored(samples))
     assert as_text(scored(samples[::-1])) == one
     assert as_text(scored([samples[i] for i in (2, 0, 3, 1)])) == one
@@ -149,7 +149,7 @@ def test_intervals_hold_the_pooled_value_and_at_half_counts_at_a_half(
 
 def test_a_second_observer_is_scored_like_a_network(samples: list[Sample]) -> None:
     masks = [ndimage.binary_dilation(s.native_targets.unpack()[0]) for s in samples]
-    # The last photograph has no second observer.
+    # The last image has no second observer.
     seen = [
         replace(s, native_observer2={"vessel": PackedMasks.pack(m[None])})
         for s, m in zip(samples[:3], masks[:3], strict=True)
@@ -168,14 +168,14 @@ def test_a_second_observer_is_scored_like_a_network(samples: list[Sample]) -> No
     assert "auc_roc" not in second["pooled"]
     assert [row["id"] for row in evaluation.observer2_rows] == ["p2", "p3", "p4"]
     assert {row["rater"] for row in evaluation.observer2_rows} == {"observer2"}
-    # The difference is taken on the three photographs that both have.
+    # The difference is taken on the three images that both have.
     network = scored(seen).pooled("vessel")["dice"]
     beside = second["network_minus_observer2"]
     assert beside["dice"] == pytest.approx(network - second["pooled"]["dice"])
     low, high = beside["interval_95"]
     assert low <= beside["dice"] <= high
     assert "second observer" in table(evaluation)
-    assert "paired bootstrap over 3 photographs" in table(evaluation)
+    assert "paired bootstrap over 3 images" in table(evaluation)
 
 
 def test_an_undefined_value_is_left_out_and_counted(samples: list[Sample]) -> None:
@@ -266,12 +266,12 @@ def test_every_protocol_says_what_the_numbers_depend_on(samples: list[Sample]) -
         assert own["trained_on"] == "small"
         assert "; trained on small; checkpoint: epoch 2" in own["protocol"]
         assert "divided once" in own["aggregation"]
-        assert "4 test photographs of tiny at native size" in own["protocol"]
-        assert "0.3750, chosen for the best Dice on validation photographs" in own["protocol"]
+        assert "4 test images of tiny at native size" in own["protocol"]
+        assert "0.3750, chosen for the best Dice on validation images" in own["protocol"]
     assert "inside the field of view" in content["protocols"][0]["protocol"]
     assert "dark surround included" in content["protocols"][1]["protocol"]
     sentence = protocol(num_models=3, tta=True, num_images=1).sentence("fov")
-    assert "1 test photograph of" in sentence
+    assert "1 test image of" in sentence
     assert "3 networks averaged" in sentence
     assert "mirrored" in sentence
     assert "by some members" in protocol(tta=None).sentence("fov")

@@ -169,7 +169,7 @@ def test_areas_of_an_untrained_network_equal_scikit_learns(kind: str) -> None:
     probability = (centre + spread * shift).astype(np.float32)
     own = ProbabilityHistogram()
     own.add(probability, target, np.ones_like(target))
-    # The dark surround of a photograph, where the probability is 0, costs no bins.
+    # The dark surround of an image, where the probability is 0, costs no bins.
     own.add(np.zeros_like(probability), np.zeros_like(target), np.ones_like(target))
     p = np.concatenate([probability.ravel(), np.zeros(probability.size, np.float32)])
     t = np.concatenate([target.ravel(), np.zeros(target.size, bool)])

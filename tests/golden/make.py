@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from conftest import ONE_THREAD, tiny_photograph
-from golden.reading import HERE, KEPT, OPTIMIZERS, PHOTOGRAPHS, probability_of
+from conftest import ONE_THREAD, tiny_image
+from golden.reading import HERE, IMAGES, KEPT, OPTIMIZERS, probability_of
 
 from fundus_cli import __version__
 from fundus_cli.run.checkpoint import FORMAT
 
 SIZE_PX = 48
 KEYS = (
-    f"data.root={PHOTOGRAPHS.name}",
+    f"data.root={IMAGES.name}",
     "data.val_fraction=0.34",
     "data.fov_diameter_px=null",
     "data.patch_px=32",
@@ -39,19 +39,19 @@ KEYS = (
 
 
 def draw() -> None:
-    """The photographs, kept as files: a later Pillow may write other bytes."""
+    """The images, kept as files: a later Pillow may write other bytes."""
     for split, numbers in (("train", range(3)), ("test", range(3, 4))):
         for number in numbers:
-            image, vessel = tiny_photograph(number, SIZE_PX)
+            image, vessel = tiny_image(number, SIZE_PX)
             for kind, pixels in (("images", image), ("masks", vessel.astype(np.uint8) * 255)):
-                folder = PHOTOGRAPHS / f"{split}_{kind}"
+                folder = IMAGES / f"{split}_{kind}"
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(folder / f"p{number}.png", optimize=True)
 
 
 def main() -> None:
     """Train with the real command, keep what a user would keep, write down what it predicts."""
-    if not PHOTOGRAPHS.exists():
+    if not IMAGES.exists():
         draw()
     for optimizer in OPTIMIZERS:
         train(HERE / f"format_{FORMAT}_{optimizer}", [*KEYS, f"optimizer={optimizer}"])

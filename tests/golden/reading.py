@@ -11,15 +11,15 @@ from fundus_cli.run import checkpoint
 from fundus_cli.runtime.device import choose_device
 
 HERE = Path(__file__).resolve().parent
-PHOTOGRAPHS = HERE / "photographs"
+IMAGES = HERE / "photographs"
 OPTIMIZERS = ("adamw", "muon")
 """A run of each: their states are stored differently, and the default has changed once."""
 KEPT = ("last.pt", "best.pt", "log.csv", "metrics.json")
 
 
 def probability_of(path: Path) -> np.ndarray:
-    """(S, h, w) float32 that a checkpoint gives on the photograph of test."""
+    """(S, h, w) float32 that a checkpoint gives on the image of test."""
     saved = checkpoint.load(path)
-    image = PHOTOGRAPHS / "test_images" / "p3.png"
-    photograph, _ = read_for_prediction("p3", image, None, saved.config.data)
-    return predictor_of(saved, choose_device(Device.cpu)).probability(photograph)
+    image = IMAGES / "test_images" / "p3.png"
+    fundus_image, _ = read_for_prediction("p3", image, None, saved.config.data)
+    return predictor_of(saved, choose_device(Device.cpu)).probability(fundus_image)

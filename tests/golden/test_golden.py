@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden.reading import HERE, OPTIMIZERS, probability_of
+from golden.reading import HERE, IMAGES, OPTIMIZERS, probability_of
 from reliability.forks import Forked
 
 from fundus_cli.run import checkpoint
@@ -17,8 +17,8 @@ GOLDEN = sorted(path.name for path in HERE.glob("format_*"))
 
 @pytest.fixture(params=GOLDEN)
 def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of a run folder and, beside it, of the photographs that it was made from."""
-    shutil.copytree(HERE / "photographs", tmp_path / "photographs")
+    """A copy of a run folder and, beside it, of the images that it was made from."""
+    shutil.copytree(IMAGES, tmp_path / IMAGES.name)
     return Path(shutil.copytree(HERE / request.param, tmp_path / "run"))
 
 

@@ -1,4 +1,4 @@
-"""Members of an ensemble agree on photographs and structures, or are refused by name."""
+"""Members of an ensemble agree on images and structures, or are refused by name."""
 
 from dataclasses import replace
 from pathlib import Path

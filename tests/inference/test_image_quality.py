@@ -1,10 +1,10 @@
-"""What tells a fundus photograph from other pictures."""
+"""What tells a fundus image from other pictures."""
 
 import numpy as np
 import pytest
 
-from fundus_cli.data.samples import Photograph, level_counts, prepare
-from fundus_cli.inference.image_quality import MIN_LEVEL, doubts
+from fundus_cli.data.samples import FundusImage, level_counts, prepare
+from fundus_cli.inference.image_quality import MIN_LEVEL, quality_warnings
 
 
 def disc(side: int, radius: float) -> np.ndarray:
@@ -12,7 +12,7 @@ def disc(side: int, radius: float) -> np.ndarray:
     return np.asarray(x**2 + y**2 <= radius**2)
 
 
-def photograph(image: np.ndarray, fov: np.ndarray, origin: str = "found") -> Photograph:
+def fundus_image(image: np.ndarray, fov: np.ndarray, origin: str = "found") -> FundusImage:
     return prepare("a", image, fov, origin, None)
 
 
@@ -29,9 +29,12 @@ def test_levels_are_counted_inside_alone() -> None:
     assert np.array_equal(level_counts(image[..., 1], fov), expected[1:2])
 
 
-def test_an_ordinary_photograph_raises_none() -> None:
+def test_an_ordinary_image_raises_none() -> None:
     fov = disc(200, 95)
-    assert doubts(photograph(painted(fov, 150, 90, 40), fov), painted(fov, 150, 90, 40)) == []
+    assert (
+        quality_warnings(fundus_image(painted(fov, 150, 90, 40), fov), painted(fov, 150, 90, 40))
+        == []
+    )
 
 
 @pytest.mark.parametrize("num_dark", [0.4, 0.6])
@@ -41,7 +44,7 @@ def test_darkness_is_the_median_of_the_brightest_channel(num_dark: float) -> Non
     at = np.flatnonzero(fov)
     image.reshape(-1, 3)[at[: int(num_dark * len(at))]] = (30, 20, 10)
     brightest = image.max(axis=2)[fov]
-    told = doubts(photograph(image, fov), image)
+    told = quality_warnings(fundus_image(image, fov), image)
     is_dark = np.median(brightest) < MIN_LEVEL
     assert is_dark == (num_dark > 0.5)
     assert told == (["too dark: median brightness 30 of 255"] if is_dark else [])
@@ -54,9 +57,11 @@ def test_a_median_between_two_levels() -> None:
     at = np.flatnonzero(fov)
     assert len(at) % 2 == 0
     image.reshape(-1, 3)[at[: len(at) // 2]] = (50, 40, 30)
-    assert doubts(photograph(image, fov), image) == ["too dark: median brightness 50 of 255"]
+    assert quality_warnings(fundus_image(image, fov), image) == [
+        "too dark: median brightness 50 of 255"
+    ]
     image.reshape(-1, 3)[at[len(at) // 2]] = (50, 40, 30)
-    assert doubts(photograph(image, fov), image) == []
+    assert quality_warnings(fundus_image(image, fov), image) == []
 
 
 def test_every_sign_has_its_line() -> None:
@@ -65,12 +70,12 @@ def test_every_sign_has_its_line() -> None:
     tiny = disc(64, 30)
     everywhere = np.ones((200, 200), bool)
     for inside, colour, beginning in (
-        (everywhere, (150, 90, 40), "not a fundus photograph? no dark surround"),
-        (small, (150, 90, 40), "not a fundus photograph? only 10% of the picture is bright"),
+        (everywhere, (150, 90, 40), "not a fundus image? no dark surround"),
+        (small, (150, 90, 40), "not a fundus image? only 10% of the picture is bright"),
         (half, (150, 90, 40), "cut off? 53% of the round"),
-        (fov, (40, 90, 150), "not a fundus photograph? mean red, green, blue 40, 90, 150"),
+        (fov, (40, 90, 150), "not a fundus image? mean red, green, blue 40, 90, 150"),
         (tiny, (150, 90, 40), "too small: the field of view is 6"),
     ):
         image = painted(inside, *colour)
-        (told,) = doubts(photograph(image, inside), image)
+        (told,) = quality_warnings(fundus_image(image, inside), image)
         assert told.startswith(beginning)

@@ -1,4 +1,4 @@
-"""Tiles leave no seam: with real U-Nets they give what the whole photograph gives."""
+"""Tiles leave no seam: with real U-Nets they give what the whole image gives."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fundus_cli.model.unet import UNet
 from fundus_cli.model.wnet import WNet
 
 
-def settled(model: nn.Module) -> nn.Module:
+def flushed(model: nn.Module) -> nn.Module:
     """Batch norm knows the statistics of noise, so that logits are neither 0 nor saturated."""
     model.train()
     with torch.no_grad():
@@ -30,7 +30,7 @@ def test_tiles_wide_enough_for_the_network_equal_the_whole(
 ) -> None:
     torch.manual_seed(0)
     # Depth 2 sees up to 24 pixels far, two of them in a row 48.
-    model = settled(kind(3, 2, 4, 2))
+    model = flushed(kind(3, 2, 4, 2))
     image = noise(*hw, seed=99)
     with torch.inference_mode():
         whole = model(image)
@@ -42,7 +42,7 @@ def test_tiles_wide_enough_for_the_network_equal_the_whole(
 
 def test_the_default_tiles_of_a_default_network_leave_no_seam() -> None:
     torch.manual_seed(0)
-    model = settled(UNet(3, 1, 4, 4))
+    model = flushed(UNet(3, 1, 4, 4))
     image = noise(650, 500, seed=1)
     with torch.inference_mode():
         whole = torch.sigmoid(model(image))
@@ -52,7 +52,7 @@ def test_the_default_tiles_of_a_default_network_leave_no_seam() -> None:
     assert float((pasted - whole).abs().max()) > 1e-2
 
 
-def test_a_photograph_that_is_too_large_for_memory_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_is_too_large_for_memory_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     class Recorder(nn.Conv2d):

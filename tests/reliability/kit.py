@@ -215,7 +215,7 @@ def train(data: Path | str, output: str, *more: str) -> list[str]:
 
 
 LONG = ("epochs=3", "batch_size=2", "data.patches_per_image=3", "data.val_fraction=0.4")
-"""Overrides of the run that is interrupted: 6 steps an epoch or so, with photographs of val."""
+"""Overrides of the run that is interrupted: 6 steps an epoch or so, with images of val."""
 
 
 def descendants(pid: int) -> list[int]:

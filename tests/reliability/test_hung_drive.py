@@ -1,4 +1,4 @@
-"""Tests 34 and 40: photographs on a drive that no longer answers end every program in a line."""
+"""Tests 34 and 40: images on a drive that no longer answers end every program in a line."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_a_drive_that_does_not_answer_ends_the_program_in_a_line(
         started = time.monotonic()
         result = Forked(tmp_path, *arguments_of(program, tiny_set)).result(seconds=30)
         took_s = time.monotonic() - started
-    words = "finding the photographs" if program == "predict" else "data.root="
+    words = "finding the images" if program == "predict" else "data.root="
     key = "timeout_s" if program == "predict" else "data.timeout_s"
     complaint(result, 5, words, f"more than 1 s; is the drive still there? {key} waits longer")
     assert LIMIT_S <= took_s < LIMIT_S + 10
@@ -103,10 +103,10 @@ def test_a_thread_that_comes_back_while_the_program_ends_costs_no_exit_code(
     assert result.stdout == "not yet written"
 
 
-def test_a_photograph_that_goes_away_during_the_run_costs_only_its_picture(
+def test_a_image_that_goes_away_during_the_run_costs_only_its_picture(
     tmp_path: Path, tiny_set: Path
 ) -> None:
-    """Test 34: photographs are in memory while training; pages draw on the files at the end."""
+    """Test 34: images are in memory while training; pages draw on the files at the end."""
     images = tiny_set / "test_images"
 
     def gone_after_reading() -> None:

@@ -1,4 +1,4 @@
-"""Test 30: photographs of one pixel, strips and mixed sizes through the whole command."""
+"""Test 30: images of one pixel, strips and mixed sizes through the whole command."""
 
 import csv
 import json
@@ -14,12 +14,12 @@ SIZES = {
     "train": {"p0": (1, 1), "p1": (3, 3), "p2": (65, 47), "p3": (8, 500)},
     "test": {"p6": (1, 1), "p7": (3, 40)},
 }
-"""Height and width of photographs that take the place of ordinary ones."""
+"""Height and width of images that take the place of ordinary ones."""
 
 
 @pytest.fixture
 def odd_set(tiny_set: Path) -> Path:
-    """Six photographs to train on and two to test on, most of odd sizes."""
+    """Six images to train on and two to test on, most of odd sizes."""
     chance = np.random.default_rng(0)
     for split, sizes in SIZES.items():
         for name, size in sizes.items():
@@ -35,11 +35,11 @@ def odd_set(tiny_set: Path) -> Path:
     "more",
     [
         ("augment=standard",),
-        # Whole photographs, one at a time: batch norm sees a single one of a single pixel.
+        # Whole images, one at a time: batch norm sees a single one of a single pixel.
         ("data.patch_px=null", "batch_size=1", "data.fov_diameter_px=64"),
     ],
 )
-def test_photographs_of_any_size_train_score_and_predict(
+def test_images_of_any_size_train_score_and_predict(
     tmp_path: Path, odd_set: Path, more: tuple[str, ...]
 ) -> None:
     trained = Forked(tmp_path, *train(odd_set, "run", "epochs=1", *more)).result()

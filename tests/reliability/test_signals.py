@@ -39,9 +39,7 @@ def test_ctrl_c_in_the_first_moment_is_a_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_while_photographs_are_read_nothing_is_written(
-    tmp_path: Path, shared_tiny_set: Path
-) -> None:
+def test_while_images_are_read_nothing_is_written(tmp_path: Path, shared_tiny_set: Path) -> None:
     env = environment(tmp_path, FUNDUS_TEST_STUCK="p3.png")
     with started(tmp_path, *train(shared_tiny_set, "run"), env=env) as process:
         wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1, process)
@@ -87,13 +85,13 @@ def test_while_files_are_written_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("method", "nth", "words"),
     [
-        # Two photographs of test and two of val an epoch; the signal comes with the first of val.
+        # Two images of test and two of val an epoch; the signal comes with the first of val.
         ("logits", 7, "saved at epoch 2, step"),
-        # With the first of two photographs of the final scoring.
+        # With the first of two images of the final scoring.
         ("probability", 1, "training is complete"),
     ],
 )
-def test_between_two_photographs_of_validation_and_of_the_scoring(
+def test_between_two_images_of_validation_and_of_the_scoring(
     tmp_path: Path,
     shared_tiny_set: Path,
     whole: tuple[Path, list[str]],

@@ -207,10 +207,10 @@ def test_bombs_are_refused_in_little_memory(tmp_path: Path, tiny_set: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
-def many_pages(photograph: Path, pages: int) -> bytes:
+def many_pages(fundus_image: Path, pages: int) -> bytes:
     """A TIFF file whose pages after the first are the first again."""
     buffer = io.BytesIO()
-    Image.open(photograph).save(buffer, "TIFF")
+    Image.open(fundus_image).save(buffer, "TIFF")
     content = bytearray(buffer.getvalue())
     (offset,) = struct.unpack_from("<I", content, 4)
     (entries,) = struct.unpack_from("<H", content, offset)

@@ -15,7 +15,7 @@ from fundus_cli.run.files import write_csv, write_json
 
 MakeRun = Callable[..., Path]
 
-PROTOCOL = "2 test photographs of folder at native size, pixels inside the field of view only."
+PROTOCOL = "2 test images of folder at native size, pixels inside the field of view only."
 
 
 def config_of(*overrides: str) -> dict[str, Any]:

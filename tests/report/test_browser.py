@@ -105,12 +105,12 @@ def test_a_report(open_page: Open, make_run: MakeRun, width: int, scheme: str) -
     dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
 
-    assert column(browser, "photographs", 0) == ["p2", "p2", "p1", "p1"]
-    click(browser, "#photographs th:first-child button")
-    assert column(browser, "photographs", 0) == ["p1", "p1", "p2", "p2"]
-    click(browser, "#photographs th:first-child button")
-    assert column(browser, "photographs", 0) == ["p2", "p2", "p1", "p1"]
-    sort = "return document.querySelector('#photographs th').ariaSort"
+    assert column(browser, "images", 0) == ["p2", "p2", "p1", "p1"]
+    click(browser, "#images th:first-child button")
+    assert column(browser, "images", 0) == ["p1", "p1", "p2", "p2"]
+    click(browser, "#images th:first-child button")
+    assert column(browser, "images", 0) == ["p2", "p2", "p1", "p1"]
+    sort = "return document.querySelector('#images th').ariaSort"
     assert browser.execute_script(sort) == "descending"
 
     click(browser, ".panels button")

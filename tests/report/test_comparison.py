@@ -1,4 +1,4 @@
-"""The paired test takes the same photographs of both runs, in the same order."""
+"""The paired test takes the same images of both runs, in the same order."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_pairs_are_matched_by_id_not_by_row(make_run: MakeRun) -> None:
     assert (pair.one, pair.other, pair.num_images, different) == ("a", "b", 8, [])
 
 
-def test_other_photographs_and_other_data_are_not_compared(make_run: MakeRun) -> None:
+def test_other_images_and_other_data_are_not_compared(make_run: MakeRun) -> None:
     a = read_run(make_run("a", counts=random_counts(1, ["x", "y"])))
     b = read_run(make_run("b", counts=random_counts(1, ["x", "z"])))
     c = read_run(make_run("c", "data=chasedb1", counts=random_counts(1, ["x", "y"])))
@@ -45,7 +45,7 @@ def test_many_runs_are_compared_with_the_first_alone(make_run: MakeRun) -> None:
     assert [(pair.one, pair.other) for pair in pairs] == [("0", str(n)) for n in range(1, number)]
 
 
-def test_a_handful_of_photographs_is_warned_of(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_handful_of_images_is_warned_of(make_run: MakeRun, tmp_path: Path) -> None:
     for number, name in ((9, "few"), (10, "enough")):
         counts = random_counts(number, [f"p{n}" for n in range(number)])
         runs = [read_run(make_run(f"{name}/{run}", counts=counts)) for run in "ab"]

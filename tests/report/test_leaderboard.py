@@ -105,11 +105,11 @@ def make_folds(make_run: MakeRun, name: str, folds: int = 2, **more: Any) -> lis
     ]
 
 
-def test_folds_are_pooled_so_that_each_photograph_counts_once(make_run: MakeRun) -> None:
+def test_folds_are_pooled_so_that_each_image_counts_once(make_run: MakeRun) -> None:
     runs = {str(f): read_run(f) for f in make_folds(make_run, "k")}
     board = build_leaderboard(list(runs.values()), list(runs))
     (pooled,) = pooled_folds(board, runs)
-    # tp 22, fp 3, fn 6 over the three photographs.
+    # tp 22, fp 3, fn 6 over the three images.
     assert pooled.dice == pytest.approx(44 / 53)
     assert (pooled.num_folds, pooled.num_images) == (2, 3)
     assert pooled.low <= pooled.dice <= pooled.high
@@ -117,7 +117,7 @@ def test_folds_are_pooled_so_that_each_photograph_counts_once(make_run: MakeRun)
     assert board.settings[0].means["val_dice_vessel"][2] == 2
 
 
-def test_folds_are_not_pooled_when_one_is_missing_or_a_photograph_repeats(
+def test_folds_are_not_pooled_when_one_is_missing_or_a_image_repeats(
     make_run: MakeRun,
 ) -> None:
     one = make_folds(make_run, "missing", folds=1)
@@ -137,7 +137,7 @@ def test_folds_that_scored_one_test_split_are_a_mean_with_a_word_on_it(
         make_run(f"sweep/{fold}", *overrides, job={"overrides": overrides})
     board = write_leaderboard(tmp_path / "sweep", read_jobs(tmp_path / "sweep"))
     page = (tmp_path / "sweep" / "leaderboard.html").read_text(encoding="utf-8")
-    assert "scored the same test photographs, each of them once" in page
+    assert "scored the same test images, each of them once" in page
     assert "All folds as one score" not in page
     assert board.settings[0].means["test_dice_vessel"][2] == 2
 

@@ -1,4 +1,4 @@
-"""Which photographs are kept, and every kind of pixel in the compact form."""
+"""Which images are kept, and every kind of pixel in the compact form."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_every_pixel_has_its_kind_and_hostile_ids_name_no_file(tmp_path: Path) -
     assert (picture.id, picture.native_px, picture.width) == ("../<script>", "2 x 2", 2)
 
 
-def test_large_photographs_are_made_smaller(tmp_path: Path) -> None:
+def test_large_images_are_made_smaller(tmp_path: Path) -> None:
     write_one(tmp_path, "p", 2 * MAX_SIDE_PX)
     (picture,) = read_pictures(read_run(tmp_path))
     assert (picture.width, picture.height) == (MAX_SIDE_PX, MAX_SIDE_PX)

@@ -13,7 +13,7 @@ from fundus_cli.report.run_files import read_run
 from .conftest import MakeRun
 
 TWENTY = {f"{n:02d}": Counts(801, 199, 199, 9000) for n in range(20)}
-"""Dice 0.801 on as many photographs as the CHASE_DB1 test split has."""
+"""Dice 0.801 on as many images as the CHASE_DB1 test split has."""
 
 
 def change(folder: Path, **keys: Any) -> None:
@@ -41,8 +41,8 @@ def test_a_run_is_placed_among_them(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"split": "val"}, "scored on val photographs"),
-        ({"num_images": 8}, "8 test photographs instead of 20"),
+        ({"split": "val"}, "scored on val images"),
+        ({"num_images": 8}, "8 test images instead of 20"),
         ({"threshold_origin": "given"}, "threshold was given by hand"),
         ({"threshold_origin": "fixed"}, "threshold was fixed beforehand"),
     ],

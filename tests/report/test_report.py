@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fundus_cli.report.loss_curves import draw_curves
+from fundus_cli.report.loss_curves import plot_curves
 from fundus_cli.report.overlays import (
     FALSE_ALARM,
     HIT,
     MIN_WIDTH,
     MISS,
-    draw_overlay,
     file_stem,
+    render_overlay,
     save_overlay,
 )
 
@@ -23,7 +23,7 @@ def test_every_kind_of_pixel_has_its_colour() -> None:
     prediction = np.array([[1, 0, 1], [0, 1, 1]], bool)
     target = np.array([[1, 1, 0], [0, 1, 0]], bool)
     fov = np.array([[1, 1, 1], [1, 0, 0]], bool)
-    drawn = draw_overlay(image, prediction, target, fov)
+    drawn = render_overlay(image, prediction, target, fov)
     assert [tuple(p) for p in drawn[0].tolist()] == [HIT, MISS, FALSE_ALARM]
     assert [tuple(p) for p in drawn[1].tolist()] == [(60, 60, 60)] * 3
 
@@ -68,7 +68,7 @@ def test_names_become_file_names_everywhere() -> None:
     ],
 )
 def test_curves_are_a_whole_picture(tmp_path: Path, rows: list[dict[str, float]]) -> None:
-    draw_curves(rows, tmp_path / "curves.png", "demo")
+    plot_curves(rows, tmp_path / "curves.png", "demo")
     with Image.open(tmp_path / "curves.png") as image:
         image.load()
         assert image.width > 500

@@ -112,7 +112,7 @@ def test_a_running_run_has_a_page(make_run: MakeRun) -> None:
     assert "<h3>Loss</h3>" in page
 
 
-def test_photographs_are_listed_from_the_lowest_dice_with_the_second_observer(
+def test_images_are_listed_from_the_lowest_dice_with_the_second_observer(
     make_run: MakeRun,
 ) -> None:
     counts = {"good": Counts(9, 1, 1, 9), "none": Counts(0, 0, 0, 9), "bad": Counts(1, 9, 9, 9)}
@@ -120,13 +120,13 @@ def test_photographs_are_listed_from_the_lowest_dice_with_the_second_observer(
     rows = [metrics_row(name, c) for name, c in counts.items()]
     second = [{**metrics_row("bad", Counts(3, 1, 1, 9)), "rater": "observer2"}]
     write_csv(folder / "metrics.csv", [*rows, *second])
-    table = page_of(folder).partition('id="photographs"')[2].partition("</table>")[0]
+    table = page_of(folder).partition('id="images"')[2].partition("</table>")[0]
     assert re.findall(r'scope="row">(\w+)<', table) == ["bad", "good", "none"]
     assert "Second observer's Dice" in table.replace("&#39;", "'")
     assert "0.7500" in table
 
 
-def test_a_page_of_chase_photographs_is_small_and_quick(make_run: MakeRun, real_data: Path) -> None:
+def test_a_page_of_chase_images_is_small_and_quick(make_run: MakeRun, real_data: Path) -> None:
     folder = make_run("run", "data=chasedb1")
     names = [f"{n:02d}{eye}" for n in range(5, 9) for eye in "LR"]
     source = real_data / "CHASE_DB1"

@@ -15,7 +15,7 @@ from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.config.compose import compose_config
 from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run import checkpoint
-from fundus_cli.run.checkpoint import Progress, Threshold
+from fundus_cli.run.checkpoint import STORED_NAMES, Progress, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -209,4 +209,4 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_progress_is_plain_values_only(tmp_path: Path, config: TrainConfig) -> None:
     saved(tmp_path / "last.pt", replace(config, epochs=3))
     progress = torch.load(tmp_path / "last.pt", weights_only=True)["progress"]
-    assert set(progress) == set(Progress.__slots__)
+    assert set(progress) == {STORED_NAMES.get(name, name) for name in Progress.__slots__}

@@ -13,8 +13,8 @@ from fundus_cli.errors import ConfigError, DataError, RunFolderError
 from fundus_cli.run.folder import (
     check_unused,
     check_writable,
-    held,
     holds_run,
+    locked,
     read_summary,
     write_status,
 )
@@ -27,8 +27,8 @@ def config() -> TrainConfig:
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    code = f"from fundus_cli.run.folder import held\nwith held({str(tmp_path / 'run')!r}): pass"
-    with held(str(tmp_path / "run")):
+    code = f"from fundus_cli.run.folder import locked\nwith locked({str(tmp_path / 'run')!r}): pass"
+    with locked(str(tmp_path / "run")):
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "RunFolderError" in result.stderr
     assert "in use by pid" in result.stderr
@@ -37,11 +37,11 @@ def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> Non
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     code = (
-        "import os, signal\nfrom fundus_cli.run.folder import held\n"
-        f"with held({str(tmp_path / 'run')!r}): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal\nfrom fundus_cli.run.folder import locked\n"
+        f"with locked({str(tmp_path / 'run')!r}): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    with held(str(tmp_path / "run")) as folder:
+    with locked(str(tmp_path / "run")) as folder:
         assert (folder / ".lock").exists()
 
 
@@ -53,7 +53,7 @@ def test_an_earlier_run_is_refused_or_moved_aside(tmp_path: Path, config: TrainC
     with pytest.raises(RunFolderError, match=r"resume=auto.*overwrite=true"):
         check_unused(here)
     check_unused(replace(here, resume="auto"))
-    with held(str(run), overwrite=True) as folder:
+    with locked(str(run), overwrite=True) as folder:
         assert not holds_run(folder)
     (aside,) = tmp_path.glob("run.before-*")
     assert (aside / "last.pt").read_text() == "precious"

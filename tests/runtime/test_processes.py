@@ -24,9 +24,9 @@ from fundus_cli.data.samples import PackedMasks, Sample
 from fundus_cli.errors import DataError, MachineError
 from fundus_cli.runtime import processes
 from fundus_cli.runtime.processes import Workers, spread
-from fundus_cli.runtime.timeouts import Patience
+from fundus_cli.runtime.timeouts import Timeout
 
-LONG = Patience(limit_s=60)
+LONG = Timeout(limit_s=60)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_job_has_its_own_time_however_many_go_in_one_message() -> None:
     seconds, limit_s = 0.9, 3.0
     assert seconds * processes.JOBS_PER_MESSAGE > limit_s
     jobs = [seconds] * processes.JOBS_PER_MESSAGE
-    assert list(spread(time.sleep, jobs, Patience(limit_s=limit_s), named)) == [None] * len(jobs)
+    assert list(spread(time.sleep, jobs, Timeout(limit_s=limit_s), named)) == [None] * len(jobs)
 
 
 @pytest.mark.usefixtures("always_processes")
@@ -128,7 +128,7 @@ def test_one_that_hangs_is_named_in_time_and_killed(
     function, job = (signal.raise_signal, int(signal.SIGSTOP)) if stopped else (time.sleep, 600)
     began = time.monotonic()
     with pytest.raises(MachineError, match=rf"doing {job} has taken more than 1\.5 s"):
-        list(spread(function, [job] * 10, Patience(limit_s=1.5), named))
+        list(spread(function, [job] * 10, Timeout(limit_s=1.5), named))
     assert time.monotonic() - began < 15
     assert [w.returncode for w in started[0]._all] == [-signal.SIGKILL] * 2
 
@@ -234,7 +234,7 @@ def test_a_check_finds_the_same(tmp_path: Path, request: pytest.FixtureRequest) 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So many photographs that processes read them: equal bytes under many names."""
+    """So many images that processes read them: equal bytes under many names."""
     root = write_tiny_set(tmp_path_factory.mktemp("many") / "data", train=1, test=0)
     for kind in ("images", "masks"):
         content = (root / f"train_{kind}" / "p0.png").read_bytes()

@@ -9,10 +9,10 @@ from functools import partial
 import pytest
 
 from fundus_cli.errors import MachineError
-from fundus_cli.runtime.timeouts import Crew, Patience, any_left_behind, in_order, in_time
+from fundus_cli.runtime.timeouts import Crew, Timeout, any_left_behind, in_order, in_time
 
-SHORT = Patience(limit_s=0.3)
-LONG = Patience(limit_s=60, key="timeout_s")
+SHORT = Timeout(limit_s=0.3)
+LONG = Timeout(limit_s=60, key="timeout_s")
 
 
 def named(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Drawn photographs: the laws of the vessels, what a photograph holds, the files."""
+"""Synthetic images: the laws of the vessels, what an image holds, the files."""
 
 import os
 from dataclasses import replace
@@ -13,7 +13,7 @@ from fundus_cli.config import DemoConfig
 from fundus_cli.errors import MachineError
 from fundus_cli.synthetic import write_set
 from fundus_cli.synthetic.camera import Frame, aim
-from fundus_cli.synthetic.render import DemoPhotograph, draw_photograph, smooth_noise, splat
+from fundus_cli.synthetic.render import SyntheticImage, render_image, smooth_noise, splat
 from fundus_cli.synthetic.vessel_growth import grow_vessels
 from fundus_cli.synthetic.vessel_tree import (
     STEP,
@@ -22,7 +22,7 @@ from fundus_cli.synthetic.vessel_tree import (
     heading_of,
     murray_angles,
     murray_diameters,
-    turned,
+    rotated,
     unit,
 )
 
@@ -31,8 +31,8 @@ KINDS = ("images", "masks", "fov", "arteries", "veins", "discs")
 
 
 @pytest.fixture(scope="module")
-def photographs() -> list[DemoPhotograph]:
-    return [draw_photograph(0, index, 256) for index in range(6)]
+def fundus_images() -> list[SyntheticImage]:
+    return [render_image(0, index, 256) for index in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_small_daughter_leaves_at_a_right_angle_and_the_large_one_goes_straigh
 
 def test_headings_run_from_x_to_y() -> None:
     np.testing.assert_allclose(unit(np.array([0, np.pi / 2])), [[1, 0], [0, 1]], atol=1e-15)
-    np.testing.assert_allclose(turned(np.array([[2.0, 0.0]]), np.pi / 2), [[0, 2]], atol=1e-15)
+    np.testing.assert_allclose(rotated(np.array([[2.0, 0.0]]), np.pi / 2), [[0, 2]], atol=1e-15)
     np.testing.assert_allclose(heading_of(np.array([[0.0, 3.0], [-1.0, 0.0]])), [np.pi / 2, np.pi])
 
 
@@ -228,116 +228,116 @@ def test_field_of_view_by_hand() -> None:
     np.testing.assert_array_equal(rows, [0, 0, 6, 6, 6, 6, 0, 0])
 
 
-# Photographs
+# Images
 
 
-def test_shapes_and_types(photographs: list[DemoPhotograph]) -> None:
-    for photograph in photographs:
-        assert photograph.image.shape == (256, 256, 3)
-        assert photograph.image.dtype == np.uint8
+def test_shapes_and_types(fundus_images: list[SyntheticImage]) -> None:
+    for fundus_image in fundus_images:
+        assert fundus_image.image.shape == (256, 256, 3)
+        assert fundus_image.image.dtype == np.uint8
         for name in STRUCTURES:
-            assert getattr(photograph, name).shape == (256, 256)
-            assert getattr(photograph, name).dtype == np.bool_
+            assert getattr(fundus_image, name).shape == (256, 256)
+            assert getattr(fundus_image, name).dtype == np.bool_
 
 
-def test_the_same_seed_and_index_draw_the_same(photographs: list[DemoPhotograph]) -> None:
-    again = draw_photograph(0, 3, 256)
-    np.testing.assert_array_equal(again.image, photographs[3].image)
+def test_the_same_seed_and_index_draw_the_same(fundus_images: list[SyntheticImage]) -> None:
+    again = render_image(0, 3, 256)
+    np.testing.assert_array_equal(again.image, fundus_images[3].image)
     for name in STRUCTURES:
-        np.testing.assert_array_equal(getattr(again, name), getattr(photographs[3], name))
+        np.testing.assert_array_equal(getattr(again, name), getattr(fundus_images[3], name))
 
 
 def test_another_seed_index_or_split_draws_another_eye() -> None:
-    first = draw_photograph(0, 0, 64)
+    first = render_image(0, 0, 64)
     for other in (
-        draw_photograph(1, 0, 64),
-        draw_photograph(0, 1, 64),
-        draw_photograph(0, 0, 64, test=True),
+        render_image(1, 0, 64),
+        render_image(0, 1, 64),
+        render_image(0, 0, 64, test=True),
     ):
         assert (first.vessel != other.vessel).sum() > 100
 
 
-def test_vessel_is_artery_or_vein_and_some_cross(photographs: list[DemoPhotograph]) -> None:
-    for photograph in photographs:
-        np.testing.assert_array_equal(photograph.vessel, photograph.artery | photograph.vein)
-        share = (photograph.artery & photograph.vein).sum() / photograph.vessel.sum()
+def test_vessel_is_artery_or_vein_and_some_cross(fundus_images: list[SyntheticImage]) -> None:
+    for fundus_image in fundus_images:
+        np.testing.assert_array_equal(fundus_image.vessel, fundus_image.artery | fundus_image.vein)
+        share = (fundus_image.artery & fundus_image.vein).sum() / fundus_image.vessel.sum()
         assert 0.005 < share < 0.3
 
 
-def test_share_of_vessels(photographs: list[DemoPhotograph]) -> None:
-    shares = [p.vessel.sum() / p.fov.sum() for p in photographs]
+def test_share_of_vessels(fundus_images: list[SyntheticImage]) -> None:
+    shares = [p.vessel.sum() / p.fov.sum() for p in fundus_images]
     assert min(shares) > 0.04
     assert max(shares) < 0.18
     assert 0.08 < np.mean(shares) < 0.14
 
 
-def test_everything_lies_in_a_round_field_of_view(photographs: list[DemoPhotograph]) -> None:
-    for photograph in photographs:
+def test_everything_lies_in_a_round_field_of_view(fundus_images: list[SyntheticImage]) -> None:
+    for fundus_image in fundus_images:
         for name in STRUCTURES:
-            assert not (getattr(photograph, name) & ~photograph.fov).any()
-        assert 0.55 < photograph.fov.mean() < 0.75
-        widest = photograph.fov.sum(axis=1).max()
+            assert not (getattr(fundus_image, name) & ~fundus_image.fov).any()
+        assert 0.55 < fundus_image.fov.mean() < 0.75
+        widest = fundus_image.fov.sum(axis=1).max()
         assert 0.9 * 256 <= widest <= 0.98 * 256
         # From three pixels off the edge there is only the sensor's own darkness.
-        outside = photograph.image[~binary_dilation(photograph.fov, iterations=4)]
+        outside = fundus_image.image[~binary_dilation(fundus_image.fov, iterations=4)]
         assert outside.max() <= 16
-        assert photograph.image[photograph.fov, 0].mean() > 60
+        assert fundus_image.image[fundus_image.fov, 0].mean() > 60
 
 
 def test_some_fields_of_view_are_cut() -> None:
-    fovs = [draw_photograph(0, index, 64).fov for index in range(16)]
+    fovs = [render_image(0, index, 64).fov for index in range(16)]
     is_cut = [fov.any(axis=1).sum() < 0.97 * fov.any(axis=0).sum() for fov in fovs]
     assert 2 <= sum(is_cut) <= 12
 
 
-def test_green_is_darker_at_vessels(photographs: list[DemoPhotograph]) -> None:
-    for photograph in photographs:
-        off_disc = photograph.fov & ~binary_dilation(photograph.disc, iterations=3)
-        green = photograph.image[..., 1].astype(float)
-        red = photograph.image[..., 0].astype(float)
-        at_green = contrast(green, photograph.vessel & off_disc, off_disc)
+def test_green_is_darker_at_vessels(fundus_images: list[SyntheticImage]) -> None:
+    for fundus_image in fundus_images:
+        off_disc = fundus_image.fov & ~binary_dilation(fundus_image.disc, iterations=3)
+        green = fundus_image.image[..., 1].astype(float)
+        red = fundus_image.image[..., 0].astype(float)
+        at_green = contrast(green, fundus_image.vessel & off_disc, off_disc)
         assert 0.06 < at_green < 0.4
-        assert contrast(red, photograph.vessel & off_disc, off_disc) < at_green
+        assert contrast(red, fundus_image.vessel & off_disc, off_disc) < at_green
 
 
-def test_veins_are_darker_than_arteries(photographs: list[DemoPhotograph]) -> None:
-    def darkness(photograph: DemoPhotograph, mask: np.ndarray) -> float:
-        off_disc = photograph.fov & ~binary_dilation(photograph.disc, iterations=3)
-        return contrast(photograph.image[..., 1].astype(float), mask & off_disc, off_disc)
+def test_veins_are_darker_than_arteries(fundus_images: list[SyntheticImage]) -> None:
+    def darkness(fundus_image: SyntheticImage, mask: np.ndarray) -> float:
+        off_disc = fundus_image.fov & ~binary_dilation(fundus_image.disc, iterations=3)
+        return contrast(fundus_image.image[..., 1].astype(float), mask & off_disc, off_disc)
 
-    veins = [darkness(p, p.vein & ~p.artery) for p in photographs]
-    arteries = [darkness(p, p.artery & ~p.vein) for p in photographs]
+    veins = [darkness(p, p.vein & ~p.artery) for p in fundus_images]
+    arteries = [darkness(p, p.artery & ~p.vein) for p in fundus_images]
     assert np.mean(veins) > 1.1 * np.mean(arteries)
 
 
-def test_the_disc_is_bright_and_the_ground_reddish(photographs: list[DemoPhotograph]) -> None:
-    for photograph in photographs:
-        red, green, blue = photograph.image[photograph.fov].mean(axis=0)
+def test_the_disc_is_bright_and_the_ground_reddish(fundus_images: list[SyntheticImage]) -> None:
+    for fundus_image in fundus_images:
+        red, green, blue = fundus_image.image[fundus_image.fov].mean(axis=0)
         assert red > 1.5 * green > 1.5 * blue
-        disc = photograph.disc & ~photograph.vessel
-        assert photograph.image[disc, 1].mean() > 1.3 * green
+        disc = fundus_image.disc & ~fundus_image.vessel
+        assert fundus_image.image[disc, 1].mean() > 1.3 * green
 
 
-def test_the_same_eye_at_every_size(photographs: list[DemoPhotograph]) -> None:
-    small, large = draw_photograph(0, 0, 128), photographs[0]
+def test_the_same_eye_at_every_size(fundus_images: list[SyntheticImage]) -> None:
+    small, large = render_image(0, 0, 128), fundus_images[0]
     for name in ("disc", "fov"):
         shrunk = getattr(large, name).reshape(128, 2, 128, 2).mean(axis=(1, 3)) >= 0.5
         own = getattr(small, name)
         assert 2 * (shrunk & own).sum() / (shrunk.sum() + own.sum()) > 0.97
-    # What is annotated in the small photograph lies on what is annotated in the large one.
+    # What is annotated in the small image lies on what is annotated in the large one.
     marked = large.vessel.reshape(128, 2, 128, 2).any(axis=(1, 3))
     assert (small.vessel & binary_dilation(marked)).sum() / small.vessel.sum() > 0.97
 
 
 def test_there_are_left_and_right_eyes() -> None:
-    discs = [draw_photograph(0, index, 64).disc for index in range(16)]
+    discs = [render_image(0, index, 64).disc for index in range(16)]
     columns = [np.nonzero(disc)[1].mean() / 64 for disc in discs]
     assert sum(column < 0.45 for column in columns) >= 3
     assert sum(column > 0.55 for column in columns) >= 3
 
 
-def test_contrast_and_share_are_like_those_of_photographs(
-    photographs: list[DemoPhotograph], real_data: Path
+def test_contrast_and_share_are_like_those_of_images(
+    fundus_images: list[SyntheticImage], real_data: Path
 ) -> None:
     contrasts, shares = [], []
     for name in ("01L", "05R", "09L", "12R"):
@@ -349,10 +349,10 @@ def test_contrast_and_share_are_like_those_of_photographs(
         fov = array[..., 0] > 30
         contrasts.append(contrast(array[..., 1], vessel, fov))
         shares.append(vessel.sum() / fov.sum())
-    drawn = [contrast(p.image[..., 1].astype(float), p.vessel, p.fov) for p in photographs]
+    drawn = [contrast(p.image[..., 1].astype(float), p.vessel, p.fov) for p in fundus_images]
     assert 0.6 < np.mean(drawn) / np.mean(contrasts) < 1.6
     assert (
-        0.6 < np.mean([p.vessel.sum() / p.fov.sum() for p in photographs]) / np.mean(shares) < 1.6
+        0.6 < np.mean([p.vessel.sum() / p.fov.sum() for p in fundus_images]) / np.mean(shares) < 1.6
     )
 
 
@@ -385,7 +385,7 @@ def test_layout_and_ids(tmp_path: Path) -> None:
 def test_files_hold_what_is_drawn(tmp_path: Path) -> None:
     write_set.write_demo(tmp_path / "demo", small_config(train=1, test=1, seed=5))
     for split, name in (("train", "demo_000"), ("test", "demo_001")):
-        drawn = draw_photograph(5, 0, 64, test=split == "test")
+        drawn = render_image(5, 0, 64, test=split == "test")
         with Image.open(tmp_path / "demo" / f"{split}_images" / f"{name}.jpg") as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 64))
             difference = np.abs(np.asarray(image).astype(int) - drawn.image)
@@ -400,7 +400,7 @@ def test_files_hold_what_is_drawn(tmp_path: Path) -> None:
                 )
 
 
-def test_fewer_photographs_are_the_first_of_more(tmp_path: Path) -> None:
+def test_fewer_images_are_the_first_of_more(tmp_path: Path) -> None:
     write_set.write_demo(tmp_path / "few", small_config(train=1, test=1))
     write_set.write_demo(tmp_path / "many", small_config(train=3, test=2))
     few, many = contents(tmp_path / "few"), contents(tmp_path / "many")
@@ -424,13 +424,13 @@ def test_an_exception_midway_leaves_nothing(
 ) -> None:
     def fail_at_the_second(
         seed: int, index: int, size_px: int, *, test: bool = False
-    ) -> DemoPhotograph:
+    ) -> SyntheticImage:
         if index == 1:
             assert len(list(tmp_path.rglob("demo_000.*"))) == len(KINDS)
             raise error
-        return draw_photograph(seed, index, size_px, test=test)
+        return render_image(seed, index, size_px, test=test)
 
-    monkeypatch.setattr(write_set, "draw_photograph", fail_at_the_second)
+    monkeypatch.setattr(write_set, "render_image", fail_at_the_second)
     with pytest.raises(type(error)):
         write_set.write_demo(tmp_path / "demo", small_config())
     assert list(tmp_path.iterdir()) == []
@@ -439,12 +439,12 @@ def test_an_exception_midway_leaves_nothing(
 def test_a_faster_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw_while_another_finishes(
         seed: int, index: int, size_px: int, *, test: bool = False
-    ) -> DemoPhotograph:
+    ) -> SyntheticImage:
         (tmp_path / "demo").mkdir(exist_ok=True)
         (tmp_path / "demo" / "theirs.txt").write_text("theirs")
-        return draw_photograph(seed, index, size_px, test=test)
+        return render_image(seed, index, size_px, test=test)
 
-    monkeypatch.setattr(write_set, "draw_photograph", draw_while_another_finishes)
+    monkeypatch.setattr(write_set, "render_image", draw_while_another_finishes)
     write_set.write_demo(tmp_path / "demo", small_config(train=1))
     assert contents(tmp_path) == {"demo/theirs.txt": b"theirs"}
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fundus_cli.config import TrainConfig
 from fundus_cli.config.compose import compose_config
-from fundus_cli.training.constant_predictions import PredictionWatch
+from fundus_cli.training.constant_predictions import ConstantPredictionWatch
 from fundus_cli.training.losses import bce_loss
 
 
@@ -30,7 +30,7 @@ def batch(share: float) -> tuple[Tensor, Tensor]:
 
 
 def epochs_of(
-    watch: PredictionWatch, logits: Tensor, share: float, num: int, lr: float = 1e-3
+    watch: ConstantPredictionWatch, logits: Tensor, share: float, num: int, lr: float = 1e-3
 ) -> list[list[str]]:
     said, before = [], 0
     target, fov = batch(share)
@@ -46,7 +46,9 @@ def epochs_of(
 def test_one_colour_is_told_in_the_third_epoch_and_again_ten_later(
     config: TrainConfig, logit: float, colour: str
 ) -> None:
-    said = epochs_of(PredictionWatch(config, [0.1]), torch.full((1, 1, 20, 20), logit), 0.1, 13)
+    said = epochs_of(
+        ConstantPredictionWatch(config, [0.1]), torch.full((1, 1, 20, 20), logit), 0.1, 13
+    )
     assert [number for number, lines in enumerate(said, start=1) if lines] == [3, 13]
     probability = 1 / (1 + np.exp(-logit))
     line = said[2][0]
@@ -57,7 +59,7 @@ def test_one_colour_is_told_in_the_third_epoch_and_again_ten_later(
 
 
 def test_predictions_of_both_kinds_start_the_count_anew(config: TrainConfig) -> None:
-    watch = PredictionWatch(config, [0.1])
+    watch = ConstantPredictionWatch(config, [0.1])
     target, fov = batch(0.1)
     watch.look(torch.full((1, 1, 20, 20), -4.0), target, fov)
     assert watch.end_epoch(0.5, 1, 1e-3)[0] == 2
@@ -68,14 +70,16 @@ def test_predictions_of_both_kinds_start_the_count_anew(config: TrainConfig) -> 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_masks_of_one_colour_make_no_such_warning(config: TrainConfig, share: float) -> None:
-    said = epochs_of(PredictionWatch(config, [0.1]), torch.full((1, 1, 20, 20), -4.0), share, 4)
+    said = epochs_of(
+        ConstantPredictionWatch(config, [0.1]), torch.full((1, 1, 20, 20), -4.0), share, 4
+    )
     assert said == [[], [], [], []]
 
 
 def test_what_lies_outside_the_field_of_view_is_not_counted(config: TrainConfig) -> None:
     logits = torch.full((1, 1, 20, 20), -4.0)
     logits[:, :, 0] = 9.0
-    assert epochs_of(PredictionWatch(config, [0.1]), logits, 0.1, 3)[2]
+    assert epochs_of(ConstantPredictionWatch(config, [0.1]), logits, 0.1, 3)[2]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,7 @@ def test_the_advice_fits_the_cause(
 ) -> None:
     own = replace(config, loss=replace(config.loss, name=type(config.loss.name)(loss)))
     logits = torch.full((1, 1, 20, 20), -4.0)
-    (line,) = epochs_of(PredictionWatch(own, [train_share]), logits, 0.1, 3, lr)[2]
+    (line,) = epochs_of(ConstantPredictionWatch(own, [train_share]), logits, 0.1, 3, lr)[2]
     assert words in line
 
 
@@ -100,6 +104,6 @@ def test_the_watched_loss_is_the_same_loss(config: TrainConfig) -> None:
     torch.manual_seed(0)
     target, fov = batch(0.2)
     logits = torch.randn(1, 1, 20, 20)
-    watch = PredictionWatch(config, [0.2])
+    watch = ConstantPredictionWatch(config, [0.2])
     assert torch.equal(watch.watched(bce_loss)(logits, target, fov), bce_loss(logits, target, fov))
     assert int(watch.counts.sum()) == 380

@@ -17,14 +17,16 @@ from fundus_cli.config.compose import compose_config
 from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.model.build import build_model
 from fundus_cli.run import checkpoint
-from fundus_cli.training.finetuning import begin_with, check_unseen, load_pretrained
+from fundus_cli.training.finetuning import check_unseen, load_initial_weights, load_pretrained
 
 STANDING_STILL = ("optimizer.lr=1e-12", "optimizer.weight_decay=0", "precision=float32")
 
 
 def config_of(*overrides: str) -> TrainConfig:
     words = ("data=folder", "data.fov_diameter_px=null", "model.base_channels=4", "model.depth=2")
-    return compose_config("train", (*words, *overrides))
+    given = {word.partition("=")[0] for word in overrides}
+    kept = [word for word in words if word.partition("=")[0] not in given]
+    return compose_config("train", (*kept, *overrides))
 
 
 def train(folder: Path, output: str, *more: str) -> tuple[int, str, str]:
@@ -34,7 +36,7 @@ def train(folder: Path, output: str, *more: str) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, shared_tiny_set: Path) -> Path:
-    """The folder of a finished run called `first`, beside its photographs in `data`."""
+    """The folder of a finished run called `first`, beside its images in `data`."""
     folder = tmp_path_factory.mktemp("first")
     shutil.copytree(shared_tiny_set, folder / "data")
     code, _, error = train(folder, "first", "precision=float32")
@@ -91,7 +93,7 @@ def test_a_run_may_begin_with_the_one_that_it_replaces(place: Path) -> None:
     assert "init_from: begins with" in said
 
 
-def test_photographs_of_test_must_not_have_been_learned_from(place: Path) -> None:
+def test_images_of_test_must_not_have_been_learned_from(place: Path) -> None:
     for folder in ("images", "masks"):
         learned = sorted((place / "data" / f"train_{folder}").iterdir())
         for path in learned:
@@ -123,7 +125,7 @@ def test_what_was_learned_before_is_known_to_eval(place: Path) -> None:
     ).result()
     assert scored.returncode == 0, scored.stderr
     (line,) = [row for row in scored.stdout.splitlines() if "were trained on" in row]
-    assert line.startswith("warning: 5 of these photographs were trained on")
+    assert line.startswith("warning: 5 of these images were trained on")
     assert line.endswith("about new ones: p1, p2, p3, p4, p5")
 
 
@@ -173,7 +175,7 @@ def test_a_structure_keeps_what_is_known_about_it(tmp_path: Path) -> None:
     config = structures(config_of("seed=3"), "artery", "vessel")
     model = build_model(config)
     fresh = {name: weight.clone() for name, weight in model.state_dict().items()}
-    lines = begin_with(saved, config, model)
+    lines = load_initial_weights(saved, config, model)
     now = model.state_dict()
     for name in ("head.weight", "head.bias"):
         assert now[name][0].equal(fresh[name][0])
@@ -187,17 +189,17 @@ def test_a_cascade_cannot_change_its_structures(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "a.pt", "model=wnet")
     saved = checkpoint.load(tmp_path / "a.pt")
     config = config_of("model=wnet")
-    begin_with(saved, config, build_model(config))
+    load_initial_weights(saved, config, build_model(config))
     other = structures(config, "vein")
     with pytest.raises(ConfigError, match="a cascade for vessel, which cannot begin to learn vein"):
-        begin_with(saved, other, build_model(other))
+        load_initial_weights(saved, other, build_model(other))
 
 
-def test_photographs_that_look_different_are_told(tmp_path: Path) -> None:
+def test_images_that_look_different_are_told(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "a.pt", "data.normalisation=local")
     saved = checkpoint.load(tmp_path / "a.pt")
     config = config_of("data.normalisation=fov", "data.fov_diameter_px=900")
-    lines = begin_with(saved, config, build_model(config))
+    lines = load_initial_weights(saved, config, build_model(config))
     assert [line.split(";")[0] for line in lines if line.startswith("warning: ")] == [
         "warning: init_from learned with data.normalisation=local and this run has fov",
         "warning: init_from learned with data.fov_diameter_px=null and this run has 900",
@@ -208,7 +210,7 @@ def test_photographs_that_look_different_are_told(tmp_path: Path) -> None:
     ("overrides", "told"),
     [
         (("data.fov_diameter_px=900",), []),
-        # 1.22 times as wide, as zoom shows photographs a sixth smaller than they are held.
+        # 1.22 times as wide, as zoom shows images a sixth smaller than they are held.
         (("data.fov_diameter_px=1320", "augment.zoom=0.833"), []),
         (
             ("data.fov_diameter_px=1320",),
@@ -224,11 +226,11 @@ def test_vessels_as_wide_as_zoom_shows_them_anyway_are_not_told(
 ) -> None:
     random_checkpoint(tmp_path / "a.pt", "data.fov_diameter_px=900")
     config = config_of(*overrides)
-    lines = begin_with(checkpoint.load(tmp_path / "a.pt"), config, build_model(config))
+    lines = load_initial_weights(checkpoint.load(tmp_path / "a.pt"), config, build_model(config))
     assert [line.split(";")[0] for line in lines if line.startswith("warning: ")] == told
 
 
-def test_validation_photographs_that_were_learned_from_are_a_warning(tmp_path: Path) -> None:
+def test_validation_images_that_were_learned_from_are_a_warning(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "a.pt")
     saved = replace(
         checkpoint.load(tmp_path / "a.pt"),
@@ -236,6 +238,6 @@ def test_validation_photographs_that_were_learned_from_are_a_warning(tmp_path: P
     )
     assert check_unseen(saved, {"train": {"a": "1"}, "val": {"c": "3"}, "test": {}}) == []
     (line,) = check_unseen(saved, {"val": {"a": "1", "c": "3"}})
-    assert line.startswith("warning: init_from was trained on 1 of the validation photographs")
-    with pytest.raises(DataError, match=r"trained on 1 of the test photographs, .*: b;"):
+    assert line.startswith("warning: init_from was trained on 1 of the validation images")
+    with pytest.raises(DataError, match=r"trained on 1 of the test images, .*: b;"):
         check_unseen(saved, {"test": {"b": "2", "c": "3"}})

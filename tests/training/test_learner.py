@@ -28,8 +28,8 @@ def config_of(*overrides: str) -> TrainConfig:
 
 
 def learner(*overrides: str, device: torch.device = CPU, said: list[str] | None = None) -> Learner:
-    say = (said if said is not None else []).append
-    return Learner(config_of(*overrides), SHARES, 100, device, say)
+    print_line = (said if said is not None else []).append
+    return Learner(config_of(*overrides), SHARES, 100, device, print_line)
 
 
 def batch(number: int, device: torch.device = CPU, size: int = 2) -> Batch:
@@ -47,17 +47,17 @@ def weights(own: Learner) -> dict[str, Tensor]:
 
 def test_looking_at_losses_later_changes_no_number() -> None:
     at_once, later = learner("precision=float32"), learner("precision=float32")
-    later.steps_per_look = 3
+    later.steps_per_fetch = 3
     seen: list[tuple[float, int]] = []
     for number in range(7):
         size = 1 if number == 6 else 2
         at_once.step(batch(number, size=size), 0, number)
         later.step(batch(number, size=size), 0, number)
-        seen += at_once.settle()
+        seen += at_once.flush()
         assert len(seen) == number + 1
-    assert later.settle() == seen
+    assert later.flush() == seen
     assert [size for _, size in seen] == [2] * 6 + [1]
-    assert later.settle() == []
+    assert later.flush() == []
     for name, tensor in weights(later).items():
         assert torch.equal(tensor, weights(at_once)[name]), name
     average = at_once.average
@@ -67,14 +67,14 @@ def test_looking_at_losses_later_changes_no_number() -> None:
 
 def test_a_bad_step_is_named_at_the_look_and_before_anything_is_settled() -> None:
     own = learner("precision=float32")
-    own.steps_per_look = 32
+    own.steps_per_fetch = 32
     for number in range(4):
         seen = batch(number)
         if number >= 2:
             seen = replace(seen, image=seen.image * math.nan)
         own.step(seen, 4, 10 + number)
-    with pytest.raises(DivergedError, match=r"epoch 5, step 13: loss nan.*photographs p2-0, p2-1;"):
-        own.settle()
+    with pytest.raises(DivergedError, match=r"epoch 5, step 13: loss nan.*images p2-0, p2-1;"):
+        own.flush()
 
 
 def test_on_a_processor_a_bad_step_changes_no_weight() -> None:
@@ -116,11 +116,11 @@ def test_steps_on_a_gpu_never_wait_for_it(
     meta = torch.device("meta")
     monkeypatch.setattr(module, "autocast", lambda *_: contextlib.nullcontext())
     own = learner("precision=float32", *words, device=meta)
-    assert own.steps_per_look == module.STEPS_PER_LOOK == 32
+    assert own.steps_per_fetch == module.STEPS_PER_FETCH == 32
     for number in range(3):
         own.step(batch(number, meta), 0, number)
     with pytest.raises(RuntimeError, match="meta"):
-        own.settle()
+        own.flush()
 
 
 def plain_forward(*_: object) -> object:
@@ -136,7 +136,7 @@ def test_where_compiling_fails_a_line_says_so_and_the_result_is_the_same(
     for number in range(2):
         own.step(batch(number), 0, number)
         plain.step(batch(number), 0, number)
-    assert own.settle() == plain.settle()
+    assert own.flush() == plain.flush()
     assert said == [
         "compile=true: not possible on this machine (RuntimeError: no compiler was found); "
         "training goes on without"
@@ -158,7 +158,7 @@ def test_the_batch_that_is_tried_leaves_no_trace(monkeypatch: pytest.MonkeyPatch
     for number, size in enumerate((2, 1, 2)):
         own.step(batch(number, size=size), 0, number)
         plain.step(batch(number, size=size), 0, number)
-    assert own.settle() == plain.settle()
+    assert own.flush() == plain.flush()
     for name, tensor in weights(own).items():
         assert torch.equal(tensor, weights(plain)[name]), name
     # The one of zeros, then those of the full size; the smaller one passes by.
@@ -175,5 +175,5 @@ def test_a_compiled_step_equals_the_plain_one_but_for_rounding() -> None:
         own.step(batch(number), 0, number)
         plain.step(batch(number), 0, number)
     assert said == []
-    ours, theirs = own.settle(), plain.settle()
+    ours, theirs = own.flush(), plain.flush()
     assert [loss for loss, _ in ours] == pytest.approx([loss for loss, _ in theirs], rel=1e-3)

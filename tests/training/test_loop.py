@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, tiny_photograph, write_tiny_set
+from conftest import SMALL, tiny_image, write_tiny_set
 from torch import Tensor, nn
 
 from fundus_cli.config import TrainConfig
@@ -61,7 +61,7 @@ def plain_step(model: nn.Module, image: Tensor, target: Tensor) -> tuple[float, 
 
 
 def test_one_step_of_the_baseline_equals_plain_pytorch(root: Path, tmp_path: Path) -> None:
-    # The tiny photographs' surround is black, so a field of view of everything is asked for by
+    # The tiny images' surround is black, so a field of view of everything is asked for by
     # giving the sampler one: the plain recipe knows no field of view.
     config = baseline(root)
     own = trainer(config, tmp_path)
@@ -71,14 +71,14 @@ def test_one_step_of_the_baseline_equals_plain_pytorch(root: Path, tmp_path: Pat
     own.sampler.samples = everything
     order = own.sampler.order(0)
     assert len(order) == 3
-    pictures = [tiny_photograph(int(number)) for number in order]
+    pictures = [tiny_image(int(number)) for number in order]
     image = torch.stack(
         [torch.from_numpy(photo).permute(2, 0, 1).float() / 255 for photo, _ in pictures]
     )
     target = torch.stack([torch.from_numpy(vessel)[None].float() for _, vessel in pictures])
     loss, expected = plain_step(own.learner.model, image, target)
     own.learner.step(own.sampler.batch(0, order), 0, 0)
-    [(value, number)] = own.learner.settle()
+    [(value, number)] = own.learner.flush()
     assert number == 3
     assert value == pytest.approx(loss, rel=1e-5)
     for (name, ours), plain in zip(
@@ -165,7 +165,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(root: Path, tmp_
     before = copy.deepcopy(own.learner.model.state_dict())
     parameter = next(own.learner.model.parameters())
     parameter.register_hook(lambda gradient: gradient * math.nan)
-    with pytest.raises(DivergedError, match=r"epoch 1, step 1.*photographs p0, p1, p2"):
+    with pytest.raises(DivergedError, match=r"epoch 1, step 1.*images p0, p1, p2"):
         own.learner.step(own.sampler.batch(0, [0, 1, 2]), 0, 0)
     for name, tensor in own.learner.model.named_parameters():
         assert torch.equal(tensor, before[name])
@@ -206,9 +206,9 @@ def test_dataset_splits_are_disjoint_and_whole(root: Path) -> None:
     assert len(dataset.manifest()["test"]) == 2
 
 
-def test_the_test_loss_of_an_epoch_is_that_of_few_enough_photographs(tmp_path: Path) -> None:
+def test_the_test_loss_of_an_epoch_is_that_of_few_enough_images(tmp_path: Path) -> None:
     root = write_tiny_set(tmp_path / "set", train=2, test=5)
-    # 4 patches of 64 pixels allow as many pixels as one photograph of 64 has; 12 allow three.
+    # 4 patches of 64 pixels allow as many pixels as one image of 64 has; 12 allow three.
     for patches, expected in ((4, ["p2"]), (12, ["p2", "p4", "p6"]), (20, 5)):
         own = trainer(
             baseline(root, f"data.patches_per_epoch={patches}", "data.patch_px=64"), tmp_path

@@ -20,6 +20,6 @@ from fundus_cli.training.validation import spread
         (5, 9, [0]),
     ],
 )
-def test_photographs_of_ten_pixels(num: int, max_pixels: float, expected: list[int]) -> None:
+def test_images_of_ten_pixels(num: int, max_pixels: float, expected: list[int]) -> None:
     samples = [SimpleNamespace(id=n, fov_mask=np.ones((2, 5), bool)) for n in range(num)]
     assert [sample.id for sample in spread(samples, max_pixels)] == expected

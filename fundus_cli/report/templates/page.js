@@ -26,7 +26,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Photographs: a click opens one of them in full, with its layers and its size to choose.
+// Images: a click opens one of them in full, with its layers and its size to choose.
 const dialog = document.querySelector("dialog");
 if (dialog) {
   const view = dialog.querySelector(".view");
@@ -48,7 +48,7 @@ if (dialog) {
   const show = () => {
     for (const layer of layers) drawing.querySelector("." + layer.value).style.display = layer.checked ? "" : "none";
     const marked = [...layers].some((layer) => layer.value === "classes" && layer.checked);
-    drawing.querySelector(".photograph").classList.toggle("dim", marked);
+    drawing.querySelector(".image").classList.toggle("dim", marked);
   };
   for (const button of document.querySelectorAll(".panels button")) {
     button.addEventListener("click", () => {
