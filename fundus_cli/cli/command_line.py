@@ -15,7 +15,13 @@ from fundus_cli.cli.help_page import help_page
 from fundus_cli.cli.programs import PROGRAMS
 from fundus_cli.config import SCHEMAS, TrainConfig
 from fundus_cli.config.compose import compose_config
-from fundus_cli.config.overrides import check_overrides, choices_of, expand_sweep, parse_overrides
+from fundus_cli.config.overrides import (
+    check_overrides,
+    choices_of,
+    data_changes,
+    expand_sweep,
+    parse_overrides,
+)
 from fundus_cli.errors import ConfigError, SweepError
 from fundus_cli.run.context import Context
 from fundus_cli.run.signals import StopRequest
@@ -68,7 +74,8 @@ def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
             terminal=terminal,
             stop=stop,
             words=tuple(arguments.overrides),
-            data_changes=_data_changes(overrides),
+            arguments=tuple(line),
+            data_changes=data_changes(overrides),
         )
         program.run(config, context)
 
@@ -87,15 +94,6 @@ def _run_sweep(
     failed = run_sweep(name, arguments.overrides, arguments.config_dir, stop)
     if failed:
         raise SweepError(f"sweep finished, {failed} failed; the table says which and why")
-
-
-def _data_changes(overrides: Sequence[Override]) -> dict[str, object]:
-    """{key below `data`: value} of the overrides."""
-    return {
-        override.key_or_group.removeprefix("data."): override.value()
-        for override in overrides
-        if override.key_or_group.startswith("data.")
-    }
 
 
 def _read_arguments(arguments: Sequence[str]) -> Arguments:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,49 +56,36 @@ def run(config: EvalConfig, context: Context) -> None:
     check_writable(config.output)
     keep_freed_memory()
     with context.stop.unwinding():
-        evaluate(config, context.data_changes, context.terminal)
+        evaluate(config, context)
 
 
-def evaluate(config: EvalConfig, changes: Mapping[str, Any], terminal: Terminal) -> Evaluation:
+def evaluate(config: EvalConfig, context: Context) -> Evaluation:
     """Score one or several checkpoints; returns the scores of the network or of the ensemble.
 
     Args:
         config: what to score, and where the result goes.
-        changes: {key below `data`: value} to change in the checkpoint's own data config.
-        terminal: where lines and progress bars go.
+        context: terminal, signals, and the data keys that were typed.
 
     Raises:
         FundusError: a checkpoint or the images cannot be used.
     """
     started = time.monotonic()
+    terminal, split = context.terminal, config.split.value
     saved = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
-    check_agreement(saved, on=("structures",))
-    prepared = [data_config(config, changes, own.config.data) for own in saved]
-    if config.data.name == AS_TRAINED:
-        check_same_images(saved, prepared)
-    members, warnings = load_members(config, saved, prepared, terminal)
-    first, data = members[0], prepared[0]
-    split = config.split.value
+    members, data, warnings = load_members(config, saved, context)
+    first = members[0]
     with locked(config.output) as folder:
         terminal.log_to(folder / "eval.log")
-        for line in (*warnings, *seen_in_training(members, split)):
+        for line in warnings:
             terminal.print_line(line)
-        if len(members) == 1:
-            predictor: Predictor | Ensemble = first.predictor
-            evaluation = score(
-                first,
-                data.name,
-                split,
-                shape_metrics=config.shape_metrics,
-                progress=terminal.scoring,
-            )
-        else:
-            predictor = Ensemble(members)
-            evaluation = score_several(config, predictor, data.name, folder, terminal)
-        terminal.close_bar()
+        scored = score_loaded(config, members, data.name, terminal)
+        if scored.alone:
+            _write_members(folder, scored, terminal)
         dtype = str(first.predictor.dtype).removeprefix("torch.")
+        environment = describe(first.predictor.device, dtype, context.arguments)
         write_json(folder / "config.json", {**_plain(config), "data": to_plain(data)})
-        write_json(folder / "environment.json", describe(first.predictor.device, dtype))
+        write_json(folder / "environment.json", environment)
+        evaluation, predictor = scored.evaluation, scored.predictor
         write_scores(folder, evaluation, predictor, first.samples, config.overlays, data)
         print_scores(evaluation, terminal.print_line)
         duration_s = round(time.monotonic() - started, 1)
@@ -106,6 +93,64 @@ def evaluate(config: EvalConfig, changes: Mapping[str, Any], terminal: Terminal)
         terminal.print_line(f"evaluation folder: {folder}")
         make_report(folder, terminal)
     return evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The scores of one network or of an ensemble.
+
+    Attributes:
+        evaluation: of the network, or of the ensemble.
+        alone: {name: evaluation} of each member of an ensemble; empty for one network.
+        predictor: the network, or the ensemble.
+    """
+
+    evaluation: Evaluation
+    alone: Mapping[str, Evaluation]
+    predictor: Predictor | Ensemble
+
+
+def score_loaded(
+    config: EvalConfig, members: Sequence[Member], data_name: str, terminal: Terminal
+) -> Scored:
+    """Score networks on their samples; writes nothing.
+
+    Args:
+        config: which split, threshold and metrics.
+        members: the networks, from `load_members`.
+        data_name: name of the data set, for the protocol.
+        terminal: where the progress bar goes.
+    """
+    split = config.split.value
+    options: dict[str, Any] = {
+        "shape_metrics": config.shape_metrics,
+        "progress": terminal.scoring,
+    }
+    predictor: Predictor | Ensemble = members[0].predictor
+    alone: Mapping[str, Evaluation] = {}
+    if len(members) == 1:
+        evaluation = score(members[0], data_name, split, **options)
+    else:
+        predictor = Ensemble(members)
+        given = _given_threshold(config)
+        evaluation, alone = score_members(predictor, data_name, split, given, **options)
+    terminal.close_bar()
+    return Scored(evaluation=evaluation, alone=alone, predictor=predictor)
+
+
+def _given_threshold(config: EvalConfig) -> Threshold | None:
+    return None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+
+
+def _write_members(folder: Path, scored: Scored, terminal: Terminal) -> None:
+    """Write the scores of an ensemble's members into members/ and members.csv."""
+    for name, own in scored.alone.items():
+        place = folder / "members" / name
+        place.mkdir(parents=True, exist_ok=True)
+        write_numbers(place, own)
+    write_csv(folder / "members.csv", member_rows(scored.evaluation))
+    for line in member_table(scored.evaluation).splitlines():
+        terminal.print_line(line)
 
 
 def _plain(config: EvalConfig) -> dict[str, object]:
@@ -127,23 +172,33 @@ def check_same_images(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -
 
 
 def load_members(
-    config: EvalConfig,
-    saved: Sequence[Checkpoint],
-    prepared: Sequence[DataConfig],
-    terminal: Terminal,
-) -> tuple[list[Member], Sequence[str]]:
-    """Networks with their samples, and warnings about these; files are read once per resolution.
+    config: EvalConfig, saved: Sequence[Checkpoint], context: Context
+) -> tuple[list[Member], DataConfig, list[str]]:
+    """Build the networks and read their samples; files are read once per working resolution.
 
     Which images are scored follows from the first checkpoint's data config.
 
+    Args:
+        config: what to score; `checkpoint` and `output` are not looked at.
+        saved: the checkpoints.
+        context: terminal, and the data keys to change in the checkpoints' own data config.
+
+    Returns:
+        The networks with their samples, the data config of these, and warnings to print.
+
     Raises:
-        DataError: the split has no images, or other structures than the networks.
+        FundusError: the checkpoints do not agree, or the images cannot be used.
     """
+    terminal = context.terminal
+    check_agreement(saved, on=("structures",))
+    prepared = [data_config(config, context.data_changes, own.config.data) for own in saved]
+    if config.data.name == AS_TRAINED:
+        check_same_images(saved, prepared)
     device = choose_device(config.device)
     split = config.split.value
     wanted = SPLITS if split == "all" else (split,)
     datasets: dict[int | None, Dataset] = {}
-    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
+    given = _given_threshold(config)
     members = []
     names = member_names([own.path for own in saved])
     for name, own, data in zip(names, saved, prepared, strict=True):
@@ -163,31 +218,8 @@ def load_members(
                 threshold=given or own.threshold,
             )
         )
-    return members, datasets[prepared[0].fov_diameter_px].warnings
-
-
-def score_several(
-    config: EvalConfig, ensemble: Ensemble, data_name: str, folder: Path, terminal: Terminal
-) -> Evaluation:
-    """The scores of an ensemble; those of its members go into members/ and members.csv."""
-    given = None if isinstance(config.threshold, str) else Threshold(config.threshold, "given")
-    evaluation, alone = score_members(
-        ensemble,
-        data_name,
-        config.split.value,
-        given,
-        shape_metrics=config.shape_metrics,
-        progress=terminal.scoring,
-    )
-    terminal.close_bar()
-    for name, own in alone.items():
-        place = folder / "members" / name
-        place.mkdir(parents=True, exist_ok=True)
-        write_numbers(place, own)
-    write_csv(folder / "members.csv", member_rows(evaluation))
-    for line in member_table(evaluation).splitlines():
-        terminal.print_line(line)
-    return evaluation
+    warnings = datasets[prepared[0].fov_diameter_px].warnings
+    return members, prepared[0], [*warnings, *seen_in_training(members, split)]
 
 
 def seen_in_training(members: Sequence[Member], split: str) -> list[str]:

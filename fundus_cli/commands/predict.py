@@ -1,31 +1,25 @@
-"""fundus-predict behind the door: images in, a mask for each of them and one table out."""
+"""fundus-predict: write a mask for every image, and one table."""
 
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fundus_cli import __version__
-from fundus_cli.commands.predict_images import Prediction, Row
+from fundus_cli.commands.predict_images import ImagePipeline, Row
 from fundus_cli.commands.predict_inputs import Job, find_jobs
-from fundus_cli.config import DataConfig, PredictConfig
+from fundus_cli.config import PredictConfig
 from fundus_cli.data.file_names import plain_name
 from fundus_cli.data.samples import UnusableFile, file_sha256
 from fundus_cli.errors import ConfigError, Problems, RunFolderError
 from fundus_cli.evaluation.scoring import trained_on
-from fundus_cli.inference.ensembles import shared_threshold
-from fundus_cli.inference.loading import ensemble_of
-from fundus_cli.inference.predictor import Predictor
-from fundus_cli.run import checkpoint
-from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
+from fundus_cli.inference.network import SegmentationNetwork
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
 from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
-from fundus_cli.runtime.device import choose_device
 from fundus_cli.runtime.memory import keep_freed_memory
 from fundus_cli.runtime.pipeline import pipelined
 from fundus_cli.runtime.timeouts import Timeout, in_order, in_time
@@ -57,56 +51,28 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     """
     looking = f"input={config.input}: finding the images"
     jobs = in_time(lambda: find_jobs(config.input, config.fov), _timeout(config), looking)
-    members = [checkpoint.load(path) for path in checkpoint_paths(config.checkpoints)]
-    if all(trained_on(saved) == "demo" for saved in members):
+    given = None if isinstance(config.threshold, str) else float(config.threshold)
+    network = SegmentationNetwork.load(
+        config.checkpoints,
+        device=config.device,
+        precision=config.precision,
+        threshold=given,
+        tta=config.tta,
+    ).seeing(fov_angle_deg=config.fov_angle_deg, max_megapixels=config.max_megapixels)
+    if all(trained_on(saved) == "demo" for saved in network.members):
         terminal.print_line(
-            "note: trained on synthetic images alone; experiment=vessels_demo is made for use "
-            "on real ones, and your own annotated images are better still"
+            "note: this network was trained on synthetic images alone; experiment=vessels_demo is "
+            "made for use on real ones, and your own annotated images are better still"
         )
-    predictor = ensemble_of(members, choose_device(config.device), config.precision, config.tta)
-    threshold = shared_threshold(members)
-    if not isinstance(config.threshold, str):
-        threshold = Threshold(float(config.threshold), "given")
-    data = members[0].config.data
-    data = replace(
-        data,
-        max_megapixels=config.max_megapixels or data.max_megapixels,
-        fov_angle_deg=_angle_deg(config, members),
-    )
     with locked(config.output) as folder:
-        prediction = Prediction(config, data, predictor, threshold.value, folder)
+        prediction = ImagePipeline(config, network, folder)
         in_time(lambda: _check_places(jobs, prediction), _timeout(config), looking)
-        settings = _settings(config, data, members, predictor, threshold)
+        settings = _settings(config, network)
         _check_settings(folder, settings, config)
         return _predict_all(jobs, prediction, stop, terminal)
 
 
-def _angle_deg(config: PredictConfig, members: Sequence[Checkpoint]) -> float | None:
-    """What the images' camera shows: as told, or as that of the training images.
-
-    Raises:
-        ConfigError: the members' cameras show different angles, so that none can be assumed; or an
-            angle was told to networks that work at native size, where it changes nothing.
-    """
-    first, told = members[0].config.data, config.fov_angle_deg
-    if first.fov_diameter_px is None:
-        if told is not None:
-            raise ConfigError(
-                f"fov_angle_deg={told:g}: {members[0].path} works at the images' own size, "
-                "whatever their camera shows; leave it out"
-            )
-        return first.fov_angle_deg
-    angles = sorted({saved.config.data.angle_deg for saved in members})
-    if told is None and len(angles) > 1:
-        told_apart = " and ".join(f"{angle:g}" for angle in angles)
-        raise ConfigError(
-            f"fov_angle_deg: the checkpoints were trained on cameras of {told_apart} "
-            f"degrees; say what these images show, as in fov_angle_deg={angles[-1]:g}"
-        )
-    return told or first.fov_angle_deg
-
-
-def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
+def _check_places(jobs: Sequence[Job], prediction: ImagePipeline) -> None:
     """Refuse to write over an image, or two files under one name."""
     inputs = {job.path.resolve() for job in jobs if job.path.is_file()}
     taken: set[Path] = set()
@@ -127,24 +93,19 @@ def _check_places(jobs: Sequence[Job], prediction: Prediction) -> None:
         remove_stale_temporaries(parent)
 
 
-def _settings(
-    config: PredictConfig,
-    data: DataConfig,
-    members: Sequence[Checkpoint],
-    predictor: Predictor,
-    threshold: Threshold,
-) -> dict[str, Any]:
-    """All that the masks depend on beside the images."""
+def _settings(config: PredictConfig, network: SegmentationNetwork) -> dict[str, Any]:
+    """All that the masks depend on besides the images."""
+    paths = [saved.path for saved in network.members]
     return {
         "fundus_cli": __version__,
-        "checkpoints": {plain_name(str(saved.path)): file_sha256(saved.path) for saved in members},
-        "structures": list(data.structures),
-        "threshold": threshold.value,
-        "threshold_origin": threshold.origin,
-        "tta": predictor.tta,
-        "precision": str(predictor.dtype).removeprefix("torch."),
+        "checkpoints": {plain_name(str(path)): file_sha256(path) for path in paths},
+        "structures": list(network.structures),
+        "threshold": network.threshold.value,
+        "threshold_origin": network.threshold.origin,
+        "tta": network.predictor.tta,
+        "precision": str(network.predictor.dtype).removeprefix("torch."),
         "fov": config.fov,
-        "fov_angle_deg": data.angle_deg,
+        "fov_angle_deg": network.data.angle_deg,
     }
 
 
@@ -165,7 +126,7 @@ def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfi
 
 
 def _predict_all(
-    jobs: Sequence[Job], prediction: Prediction, stop: StopRequest, terminal: Terminal
+    jobs: Sequence[Job], prediction: ImagePipeline, stop: StopRequest, terminal: Terminal
 ) -> list[Row]:
     table = prediction.folder / TABLE
     rows = _rows_before(table)
@@ -232,7 +193,7 @@ def _rows_before(table: Path) -> dict[str, Row]:
         return {}
 
 
-def _is_done(job: Job, prediction: Prediction, rows: dict[str, Row]) -> bool:
+def _is_done(job: Job, prediction: ImagePipeline, rows: dict[str, Row]) -> bool:
     row = rows.get(job.name)
     if prediction.config.overwrite or row is None or not job.path.is_file():
         return False

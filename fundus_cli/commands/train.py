@@ -5,6 +5,7 @@ What takes seconds to import (torch, plots) is imported after the config and the
 
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,17 @@ from fundus_cli.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from fundus_cli.run.checkpoint import Checkpoint
+    from fundus_cli.training.custom import CustomParts
     from fundus_cli.training.loop import Trainer
 
 
-def run(config: TrainConfig, context: Context) -> None:
+def run(config: TrainConfig, context: Context, custom: "CustomParts | None" = None) -> None:
     """Check the config and the files, train, and score.
+
+    Args:
+        config: the run's.
+        context: terminal and signals.
+        custom: network, loss or optimizer that were given from Python.
 
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
@@ -58,15 +65,21 @@ def run(config: TrainConfig, context: Context) -> None:
             config.data, progress=terminal.reading, generating=terminal.generating
         )
     terminal.close_bar()
-    train(config, dataset, context)
+    train(config, dataset, context, custom)
 
 
-def train(config: TrainConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    context: Context,
+    custom: "CustomParts | None" = None,
+) -> dict[str, Any]:
     """Train on checked images and score; returns the content of summary.json.
 
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
+    from fundus_cli.training.custom import CustomParts
     from fundus_cli.training.finetuning import load_pretrained
 
     context.stop.defer()
@@ -77,7 +90,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> dict[str, 
         check_unused(config)
         terminal.log_to(folder / "train.log")
         try:
-            return _train_in(folder, config, dataset, pretrained, context)
+            return _train_in(folder, config, dataset, pretrained, context, custom or CustomParts())
         except BaseException as error:
             _record_failure(folder, error, terminal)
             raise
@@ -103,20 +116,27 @@ def _train_in(
     dataset: Dataset,
     pretrained: "Checkpoint | None",
     context: Context,
+    custom: "CustomParts",
 ) -> dict[str, Any]:
     from fundus_cli.training.loop import Console, Trainer
 
     started = time.monotonic()
     stop, terminal = context.stop, context.terminal
-    saved = newest_checkpoint(folder, terminal.print_line) if config.resume else None
+    saved = None
+    if config.resume:
+        saved = newest_checkpoint(folder, terminal.print_line, custom.model)
     notes = _checked_resume(saved, config, dataset) if saved else []
-    trainer = Trainer(config, dataset, folder, stop, Console(terminal.print_line, terminal.step))
+    trainer = Trainer(
+        config, dataset, folder, stop, Console(terminal.print_line, terminal.step), custom
+    )
     if saved:
         trainer.restore(saved)
     elif pretrained:
         notes += trainer.load_initial_weights(pretrained)
     write_json(folder / "config.json", to_plain(config))
-    environment = describe(trainer.device, str(trainer.learner.dtype).removeprefix("torch."))
+    environment = describe(
+        trainer.device, str(trainer.learner.dtype).removeprefix("torch."), context.arguments
+    )
     if saved:
         notes += changes(read_json(folder / "environment.json"), environment)
     write_json(folder / "environment.json", environment)
@@ -124,7 +144,7 @@ def _train_in(
     write_status(folder, "running")
     for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
         terminal.print_line(line)
-    name = f"{config.data.name}, {config.model.name.value} {config.model.base_channels}"
+    name = f"{config.data.name}, {model_name(config, custom.names())}"
 
     def draw() -> None:
         # Imported after the first epoch, so that the first step does not wait for matplotlib.
@@ -143,7 +163,7 @@ def _train_in(
 
         trainer.fit(after_epoch)
     terminal.close_bar()
-    summary = _finish(folder, config, dataset, trainer, context)
+    summary = _finish(folder, config, dataset, trainer, context, custom)
     summary["duration_s"] = round(time.monotonic() - started, 1)
     write_status(folder, "done", **summary)
     terminal.print_line(f"run folder: {folder}")
@@ -168,13 +188,19 @@ def split_ids(dataset: Dataset) -> dict[str, list[str]]:
     return {**ids, "skipped": list(dataset.skipped)}
 
 
+def model_name(config: TrainConfig, custom: Mapping[str, str]) -> str:
+    """The network in a word or two."""
+    return custom.get("model", f"{config.model.name.value} {config.model.base_channels}")
+
+
 def opening_lines(config: TrainConfig, dataset: Dataset, trainer: "Trainer") -> list[str]:
     """What is about to happen, in two lines."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
     weights = sum(p.numel() for p in trainer.learner.model.parameters())
+    network = trainer.learner.custom.get("model", config.model.name.value)
     lines = [
         f"{config.data.name}: {sizes} images of {', '.join(dataset.structures)}",
-        f"{config.model.name.value}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
+        f"{network}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
         f"on {trainer.device} in {str(trainer.learner.dtype).removeprefix('torch.')}",
     ]
     num_test, num_shown = len(dataset.samples.get("test", [])), len(trainer.test_samples)
@@ -190,6 +216,7 @@ def _finish(
     dataset: Dataset,
     trainer: "Trainer",
     context: Context,
+    custom: "CustomParts",
 ) -> dict[str, Any]:
     """Score best.pt exactly as fundus-eval will; returns the summary."""
     from fundus_cli.evaluation.scoring import score
@@ -210,7 +237,7 @@ def _finish(
         "num_parameters": sum(p.numel() for p in trainer.learner.model.parameters()),
     }
     best = folder / "best.pt"
-    saved = checkpoint.load(best if best.exists() else folder / "last.pt")
+    saved = checkpoint.load(best if best.exists() else folder / "last.pt", custom.model)
     split = next((s for s in ("test", "val") if dataset.samples.get(s)), None)
     if split is None:
         terminal.print_line("no test and no val images: nothing to score")

@@ -131,3 +131,12 @@ def choices_of(overrides: Sequence[Override]) -> list[Override]:
         if not override.is_sweep_override()
         or (override.is_choice_sweep() and override.key_or_group in GROUPS)
     ]
+
+
+def data_changes(overrides: Sequence[Override]) -> dict[str, object]:
+    """{key below `data`: value} of the overrides."""
+    return {
+        override.key_or_group.removeprefix("data."): override.value()
+        for override in overrides
+        if override.key_or_group.startswith("data.")
+    }

@@ -20,6 +20,7 @@ from fundus_cli.data.fov import fov_diameter_px as diameter_px
 from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
 from fundus_cli.data.templates import SampleFiles
+from fundus_cli.errors import DataError
 
 
 class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the program)
@@ -180,6 +181,27 @@ def _prepared(
         what = "field-of-view mask is empty" if origin == "file" else "image is all black"
         raise UnusableFile(fov_path or path, what)
     return prepare(identifier, image, fov, origin, config.working_diameter_px)
+
+
+def prepare_pixels(
+    identifier: str, pixels: np.ndarray, fov: np.ndarray | None, config: DataConfig
+) -> FundusImage:
+    """An image in memory, prepared as `read_for_prediction` does with a file.
+
+    Args:
+        identifier: the image's id.
+        pixels: (h, w, 3) uint8, upright.
+        fov: (h, w) bool; None: the field of view is found in the image.
+        config: the checkpoint's data config, for the working resolution.
+
+    Raises:
+        DataError: there is no pixel inside the field of view.
+    """
+    origin = "found" if fov is None else "file"
+    fov = find_fov(pixels) if fov is None else fov
+    if not fov.any():
+        raise DataError("image: is all black" if origin == "found" else "fov: is empty")
+    return prepare(identifier, pixels, fov, origin, config.working_diameter_px)
 
 
 def prepare(

@@ -1,5 +1,6 @@
 """Build the networks of checkpoints, ready to predict."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -47,6 +48,6 @@ def ensemble_of(
 
 
 def _network(saved: Checkpoint, device: torch.device) -> nn.Module:
-    model = build_model(saved.config)
+    model = build_model(saved.config) if saved.module is None else copy.deepcopy(saved.module)
     load_weights(model, saved.weights, saved.path)
     return model.to(device).to(memory_format=torch.channels_last)

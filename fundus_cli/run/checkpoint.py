@@ -4,7 +4,7 @@ import io
 import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ BEFORE = "before"
 
 STORED_NAMES = {"constant_epochs": "one_colour_epochs"}
 """Fields of Progress that checkpoints hold under an older name."""
+
+
+class NeedsModuleError(DataError):
+    """The checkpoint's network was given to training from Python, and no module is given now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ class Checkpoint:
     threshold: Threshold
     manifest: dict[str, dict[str, str]]
     path: Path
+    custom: dict[str, str] = field(default_factory=dict)
+    """{`model`, `loss` or `optimizer`: name} of the parts that came from Python."""
+    module: torch.nn.Module | None = None
+    """The network that came from Python; its weights are replaced in a copy."""
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -106,6 +114,7 @@ def save(
     progress: Progress,
     threshold: Threshold,
     manifest: dict[str, dict[str, str]],
+    custom: dict[str, str] | None = None,
 ) -> None:
     """Write a checkpoint whole or not at all.
 
@@ -125,6 +134,8 @@ def save(
         "threshold": {"value": threshold.value, "origin": threshold.origin},
         "manifest": manifest,
     }
+    if custom:
+        content["custom"] = custom
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, lambda file: file.write(buffer.getbuffer()))
@@ -162,12 +173,17 @@ def _best_in(folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, module: torch.nn.Module | None = None) -> Checkpoint:
     """Read and verify a checkpoint; nothing in it can run code or name code.
+
+    Args:
+        path: the file.
+        module: the network of a run that was given one from Python.
 
     Raises:
         ConfigError: there is no such file.
-        DataError: the file is damaged, from a stranger, or no checkpoint of ours.
+        DataError: the file is damaged, from a stranger, or no checkpoint of ours; or its network
+            came from Python and no `module` is given.
     """
     if not path.exists():
         raise ConfigError(f"checkpoint={path}: no such file")
@@ -187,7 +203,7 @@ def load(path: Path) -> Checkpoint:
             "it may be cut off, damaged, or made by another program"
         ) from error
     try:
-        return _checked(content, path)
+        saved = _checked(content, path)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         if (version := _other_version(content)) is not None:
             raise DataError(
@@ -195,6 +211,14 @@ def load(path: Path) -> Checkpoint:
                 "install the version that made it, or a newer one"
             ) from error
         raise DataError(f"{path}: is no checkpoint of fundus-train ({error})") from error
+    if "model" not in saved.custom:
+        return saved
+    if module is None:
+        raise NeedsModuleError(
+            f"{path}: was trained with a network given from Python ({saved.custom['model']}); load "
+            "it there with fundus_cli.load(path, model=...) and an instance of that network"
+        )
+    return replace(saved, module=module)
 
 
 def _other_version(content: Any) -> str | None:
@@ -224,6 +248,7 @@ def _checked(content: Any, path: Path) -> Checkpoint:
             for split, files in content["manifest"].items()
         },
         path=path,
+        custom={str(part): str(name) for part, name in content.get("custom", {}).items()},
     )
 
 

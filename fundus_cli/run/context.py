@@ -16,6 +16,7 @@ class Context:
         terminal: where lines and progress bars go.
         stop: whether the operating system has asked the process to stop.
         words: the overrides as they were typed, for commands that a message suggests.
+        arguments: every word behind the program's name, as the run folder records it.
         data_changes: {key below `data`: value} of the keys that were typed; fundus-eval applies
             them to the data config of a checkpoint.
     """
@@ -23,4 +24,5 @@ class Context:
     terminal: Terminal
     stop: StopRequest
     words: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     data_changes: Mapping[str, Any] = field(default_factory=dict)

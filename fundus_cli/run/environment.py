@@ -3,8 +3,7 @@
 import os
 import platform
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def describe(device: "torch.device", precision: str) -> dict[str, object]:
+def describe(device: "torch.device", precision: str, arguments: Sequence[str]) -> dict[str, object]:
     """Versions, processor, threads and device; no environment variables and no user names."""
     # Here, so that a program can check its config and files before torch is imported.
     import torch
@@ -34,7 +33,7 @@ def describe(device: "torch.device", precision: str) -> dict[str, object]:
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "precision": precision,
-        "arguments": sys.argv[1:],
+        "arguments": list(arguments),
     }
 
 

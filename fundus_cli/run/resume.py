@@ -135,7 +135,7 @@ def check_init_from(config: TrainConfig) -> None:
         raise ConfigError(f"init_from={config.init_from}: no such file or folder")
 
 
-def newest_checkpoint(folder: Path, print_line: Callable[[str], object]) -> Any:
+def newest_checkpoint(folder: Path, print_line: Callable[[str], object], module: Any = None) -> Any:
     """The newest checkpoint that can be believed, or None when the folder has none yet.
 
     A damaged last.pt is kept under another name and the one before it is taken.
@@ -153,7 +153,9 @@ def newest_checkpoint(folder: Path, print_line: Callable[[str], object]) -> Any:
                 reasons.append((None, f"{path}: is missing"))
             continue
         try:
-            saved = checkpoint.load(path)
+            saved = checkpoint.load(path, module)
+        except checkpoint.NeedsModuleError:
+            raise
         except DataError as error:
             reasons.append((path, str(error)))
             continue

@@ -12,12 +12,12 @@ from tqdm import tqdm
 class Terminal:
     """Prints lines above the bars; goes on silently when nobody reads them any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self._log: Path | None = None
         self._bar: tqdm | None = None
         self._bar_name = ""
-        self._broken = False
-        self._bars_are_broken = False
+        self._broken = quiet
+        self._bars_are_broken = quiet
 
     def log_to(self, path: Path) -> None:
         """From now on append every line, with its time, to a file."""

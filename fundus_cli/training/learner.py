@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from fundus_cli.config import TrainConfig
 from fundus_cli.data.batches import Batch
-from fundus_cli.errors import DivergedError
+from fundus_cli.errors import ConfigError, DivergedError
+from fundus_cli.model.unet import UNet
+from fundus_cli.model.wnet import WNet
 from fundus_cli.run import checkpoint
 from fundus_cli.runtime.device import autocast, choose_precision, repeatable
 from fundus_cli.training.compiling import Forward, compiled
+from fundus_cli.training.custom import CustomParts
 from fundus_cli.training.ema import WeightAverage
 from fundus_cli.training.finetuning import load_initial_weights
 from fundus_cli.training.losses import build_loss
@@ -53,18 +56,26 @@ class Learner:
         total_steps: int,
         device: torch.device,
         print_line: Callable[[str], object],
+        custom: CustomParts | None = None,
     ) -> None:
+        custom = custom or CustomParts()
+        self.custom = custom.names()
         self.config = config
         self.total_steps = total_steps
         self.device = device
         self.dtype = choose_precision(config.precision, self.device)
         repeatable(self.device)
-        model = first_model(config, train_shares).to(self.device)
-        self.model = model.to(memory_format=torch.channels_last)
+        model = custom.model or first_model(config, train_shares)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         decay = config.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
-        self.loss = build_loss(config.loss)
-        self.optimizer = build_optimizer(self.model.parameters(), config.optimizer, self.device)
+        self.loss = custom.loss or build_loss(config.loss)
+        parameters = list(self.model.parameters())
+        self.optimizer = (
+            custom.optimizer(parameters)
+            if custom.optimizer
+            else build_optimizer(parameters, config.optimizer, self.device)
+        )
         self.steps_per_fetch = 1 if self.device.type == "cpu" else STEPS_PER_FETCH
         self._print_line = print_line
         self._forward: Forward | None = None
@@ -83,6 +94,11 @@ class Learner:
 
     def load_initial_weights(self, pretrained: checkpoint.Checkpoint) -> list[str]:
         """Start from another run's weights; returns lines on what differs."""
+        if not isinstance(self.model, UNet | WNet):
+            raise ConfigError(
+                f"init_from={self.config.init_from}: a network given from Python starts with its "
+                "own weights; leave init_from out"
+            )
         lines = load_initial_weights(pretrained, self.config, self.model)
         if self.average is not None:
             self.average.model.load_state_dict(self.model.state_dict())

@@ -20,6 +20,7 @@ from fundus_cli.run.machine_errors import is_out_of_memory
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime.device import choose_device
 from fundus_cli.training.constant_predictions import ConstantPredictionWatch
+from fundus_cli.training.custom import CustomParts, check_same_parts
 from fundus_cli.training.epoch_files import epoch_line, timing_row, write_followers
 from fundus_cli.training.finetuning import check_unseen, earlier_training_files
 from fundus_cli.training.learner import Learner
@@ -60,6 +61,7 @@ class Trainer:
         folder: Path,
         stop: StopRequest,
         console: Console,
+        custom: CustomParts | None = None,
     ) -> None:
         self.config = config
         self.dataset = dataset
@@ -72,7 +74,12 @@ class Trainer:
         self.sampler = TrainingSampler(train, config.data, config.augment, config.seed, self.device)
         self.num_batches = math.ceil(len(self.sampler) / config.batch_size)
         self.learner = Learner(
-            config, train_shares, self.num_batches * config.epochs, self.device, console.print_line
+            config,
+            train_shares,
+            self.num_batches * config.epochs,
+            self.device,
+            console.print_line,
+            custom,
         )
         self.watch = ConstantPredictionWatch(config, train_shares.tolist())
         self.predictor = Predictor(
@@ -112,7 +119,12 @@ class Trainer:
         return sum(sample.fov_mask.size for sample in self.dataset.samples["train"])
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
-        """Continue from a checkpoint, in the middle of an epoch too."""
+        """Continue from a checkpoint, in the middle of an epoch too.
+
+        Raises:
+            ConfigError: the run was started with other parts from Python than this call has.
+        """
+        check_same_parts(saved.custom, self.learner.custom, self.config.output)
         self.learner.restore(saved)
         self.progress = saved.progress
         self.earlier_training_files = saved.manifest.get(checkpoint.BEFORE, {})
@@ -270,5 +282,6 @@ class Trainer:
             progress=self.progress,
             threshold=self.threshold,
             manifest=self._manifest(),
+            custom=self.learner.custom,
         )
         self._saved_at = time.monotonic()
