@@ -1,4 +1,4 @@
-"""The errors that a user can cause: each a line or two of text and its exit code.
+"""Errors that the user can fix: each is one line or two of text with an exit code.
 
 | code | meaning                                              |
 |------|------------------------------------------------------|
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 
 class FundusError(Exception):
-    """Base of every error that is the user's to mend; its text is complete without a traceback."""
+    """Base class for errors the user can fix. The message is printed without a traceback."""
 
     exit_code = 1
 
@@ -61,8 +61,8 @@ class SweepError(FundusError):
 class Interrupted(BaseException):
     """A signal asked to stop; everything up to the last optimizer step is saved.
 
-    No Exception: where nothing is to be saved it is raised between any two instructions, and no
-    `except Exception` of a library may take it for a failure of its own.
+    Not a subclass of Exception: it may be raised between any two instructions, and an
+    `except Exception` in a library must not swallow it.
     """
 
     def __init__(self, message: str, signum: int) -> None:
@@ -71,11 +71,11 @@ class Interrupted(BaseException):
 
 
 MAX_NAMES_SHOWN = 100
-"""So many names are listed per kind of problem before the rest is only counted."""
+"""Maximum number of names listed per kind of problem; the rest is only counted."""
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Comma-separated names in natural reading order, the rest counted when there are too many."""
+    """Sorted names separated by commas; when there are too many, the rest is counted."""
     ordered = sorted(names)
     shown = ", ".join(ordered[:MAX_NAMES_SHOWN])
     rest = len(ordered) - MAX_NAMES_SHOWN
@@ -83,17 +83,17 @@ def list_names(names: Iterable[str]) -> str:
 
 
 class Problems:
-    """What is wrong with a data set, gathered by kind so that all of it is told at once.
+    """Problems of a data set, collected by kind so that all are reported at once.
 
-    A kind is the sentence that explains the problem and says what to do; it prints as one line,
-    with every offender behind it.
+    A kind is the sentence that explains the problem and says what to do. It is printed as one line,
+    followed by every file or id concerned.
     """
 
     def __init__(self) -> None:
         self._offenders_by_kind: dict[str, list[str]] = {}
 
     def add(self, kind: str, offender: str) -> None:
-        """Note that `offender` (a file or id, with what was found) has this problem."""
+        """Record that `offender` (a file or id, with the value found) has this problem."""
         self._offenders_by_kind.setdefault(kind, []).append(offender)
 
     def __bool__(self) -> bool:
@@ -104,13 +104,13 @@ class Problems:
         return list(self._offenders_by_kind.items())
 
     def lines(self) -> list[str]:
-        """One line per kind: the offenders, then what is wrong with them."""
+        """One line per kind, followed by the offenders."""
         return [
             f"{kind} ({len(offenders)}): {list_names(offenders)}"
             for kind, offenders in self._offenders_by_kind.items()
         ]
 
     def raise_if_any(self, headline: str) -> None:
-        """Raise one DataError with every problem gathered so far."""
+        """Raise one DataError with every problem collected so far."""
         if self:
             raise DataError("\n".join([headline, *self.lines()]))

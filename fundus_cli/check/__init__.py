@@ -1,1 +1,1 @@
-"""Everything that is wrong with a data set, told file by file, and a repaired copy."""
+"""Find everything that is wrong with a data set, file by file, and write a repaired copy."""

@@ -1,9 +1,9 @@
-"""Whether a mask lies on what it marks: correlated with the image's dark lines.
+"""Check whether a mask is aligned with its image, by correlation with the image's dark lines.
 
-Vessels are darker than the retina around them. The mask, less its own local mean, is correlated
-with how much darker each pixel is than its surroundings, for all small shifts at once (through the
-Fourier transform) and for the mirrored and turned mask. On the 73 pairs of CHASE_DB1 and HRF the
-correlation is .50 to .73 at no shift, and at most .13 at any place of a mirrored or turned mask.
+Vessels are darker than the retina around them. The mask minus its local mean is correlated with the
+local darkness of the image, for all small shifts at once (by Fourier transform) and for the
+mirrored and rotated mask. On the 73 pairs of CHASE_DB1 and HRF the
+correlation is .50 to .73 without a shift, and at most .13 for a mirrored or rotated mask.
 """
 
 import math
@@ -19,26 +19,26 @@ SIDE_PX = 256
 FINE_SIDE_PX = 1024
 """The longer side when a shift, once found, is measured."""
 MIN_PEAK = 0.25
-"""Correlation from which a mask is taken to lie on what it marks."""
+"""Correlation from which a mask counts as aligned."""
 MAX_UNRELATED = 0.15
-"""Correlation at no shift up to which mask and image have nothing in common."""
+"""Correlation without a shift up to which mask and image count as unrelated."""
 MIN_SHIFT = 0.6
-"""Pixels of the reduced copy from which a mask is called shifted."""
+"""Shift, in pixels of the reduced copy, from which a mask counts as shifted."""
 MIN_GAIN = 0.02
-"""A shifted mask must fit better by so much where it belongs."""
+"""Minimum gain in correlation for a shift to be reported."""
 REACH_SHARE = 1 / 6
 """Shifts up to this share of the longer side are tried."""
 MIN_SIDE_PX = 32
-"""Smaller images show no vessels to compare with."""
+"""Smaller images show no vessels that could be compared."""
 
 
 class Orientation(Enum):
     same = "as it is"
     mirrored = "mirrored left to right"
     flipped = "mirrored top to bottom"
-    rotated_180 = "turned by 180 degrees"
-    rotated_90 = "turned by 90 degrees clockwise"
-    rotated_270 = "turned by 90 degrees counter-clockwise"
+    rotated_180 = "rotated by 180 degrees"
+    rotated_90 = "rotated by 90 degrees clockwise"
+    rotated_270 = "rotated by 90 degrees counter-clockwise"
 
 
 class Verdict(Enum):
@@ -52,14 +52,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """How a mask lies on its image.
+    """The alignment of a mask with its image.
 
     Attributes:
         correlation: at no shift, -1 to 1.
         best: the highest at any shift, in the orientation found.
         right_px: pixels of the image by which the mask must move to the right to fit.
         down_px: likewise down.
-        orientation: what must be done to the mask for it to fit.
+        orientation: what must be done to the mask so that it fits.
     """
 
     verdict: Verdict
@@ -70,7 +70,7 @@ class Alignment:
     orientation: Orientation = Orientation.same
 
     def plain(self) -> dict[str, object]:
-        """As report.json holds it."""
+        """Plain values for report.json."""
         return {
             "verdict": self.verdict.value,
             "correlation": round(self.correlation, 4),
@@ -82,7 +82,7 @@ class Alignment:
 
 
 def rotated(mask: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """(H, W) mirrored or turned."""
+    """Flip or rotate (H, W)."""
     match orientation:
         case Orientation.same:
             return mask
@@ -99,7 +99,7 @@ def rotated(mask: np.ndarray, orientation: Orientation) -> np.ndarray:
 
 
 class Darkness:
-    """How much darker each pixel of an image is than its surroundings, at reduced size."""
+    """The local darkness of an image: how much darker each pixel is than its local mean."""
 
     def __init__(self, image: np.ndarray, fov: np.ndarray, side_px: int = SIDE_PX) -> None:
         """From (H, W, 3) uint8 and (H, W) bool."""
@@ -153,7 +153,7 @@ def align(image: np.ndarray, mask: np.ndarray, fov: np.ndarray, seen: Darkness) 
         image: (H, W, 3) uint8.
         mask: (H, W) or (W, H), 0 and 1.
         fov: (H, W) bool.
-        seen: of this image.
+        seen: the local darkness of this image.
     """
     reduced = seen.reduced_mask(mask)
     unclear = Alignment(verdict=Verdict.unclear, correlation=0.0, best=0.0)

@@ -1,4 +1,4 @@
-"""The contact sheet: every image with the outline of its masks, page by page."""
+"""Write contact sheets: pages that show every image with the outlines of its masks."""
 
 import io
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from fundus_cli.data.fov import brightest
 from fundus_cli.run.files import write_whole
 
 OUTLINES = ((80, 230, 255), (255, 235, 60), (190, 120, 255), (255, 255, 255))
-"""Of the first, second, ... structure; none of them is a colour of the retina."""
+"""Colours of the first, second, ... structure; none is a colour of the retina."""
 FOV_OUTLINE = (150, 150, 150)
 FRAMES = {Severity.error: (235, 40, 40), Severity.warning: (255, 160, 0)}
 GROUND, PAPER, INK = (16, 16, 16), (32, 32, 32), (235, 235, 235)
 FEW = 200
-"""Up to so many images get large tiles."""
+"""Maximum number of images for large tiles."""
 MIN_COVERED = 0.35
 """Share of a tile's pixel that makes it part of the mask; below half, as vessels are thin."""
 
@@ -44,7 +44,7 @@ def layout_for(count: int) -> Layout:
 def render_tile(
     image: np.ndarray, masks: list[np.ndarray], fov: np.ndarray, tile_px: int
 ) -> np.ndarray:
-    """The field of view of an image with the outlines of masks and field.
+    """Render the field of view of an image with the outlines of the masks and of the field.
 
     Args:
         image: (H, W, 3) uint8.
@@ -95,13 +95,13 @@ class ContactSheet:
         self._tiles: list[tuple[np.ndarray | None, str, Severity | None]] = []
 
     def add(self, tile: np.ndarray | None, caption: str, worst: Severity | None) -> None:
-        """The next tile; None draws an empty one. `worst` gives its frame."""
+        """Add a tile; None adds an empty one. `worst` decides the colour of its frame."""
         self._tiles.append((tile, caption, worst))
         if len(self._tiles) == self._layout.columns * self._layout.rows:
             self.finish()
 
     def finish(self) -> None:
-        """Write what is waiting.
+        """Write the last page.
 
         Raises:
             MachineError: it cannot be written.
@@ -149,7 +149,7 @@ class ContactSheet:
 def _fitting(
     pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, px: int
 ) -> str:
-    """The text, its middle left out where it is too long."""
+    """Shorten a text that is too long in the middle."""
     shown, keep = text, len(text)
     while pen.textlength(shown, font=font) > px and keep > 4:
         keep -= 1

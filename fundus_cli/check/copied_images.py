@@ -1,4 +1,4 @@
-"""Images that are copies of each other, also when saved again, resized or mirrored.
+"""Find duplicates and near-duplicates: images saved again, resized, brightened or mirrored.
 
 The field of view is cropped and reduced to a square; what is left after taking away the local mean
 is compared by correlation, first at 32x32, which all images are kept at, then at 96x96. On
@@ -28,9 +28,9 @@ MIN_COPY, MIN_SMALL_COPY = 0.75, 0.85
 BLOCK = 1024
 """Rows of the table of all pairs that are computed at a time."""
 MAX_PARTNERS = 8
-"""Images alike to one that are noted per block."""
+"""Near-duplicates of one image that are kept per block."""
 MAX_PAIRS = 20_000
-"""So many pairs are compared again; more are alike only in a set of drawings."""
+"""Maximum number of pairs that are compared again; only synthetic sets have more."""
 KEPT = 512
 """Fine patterns kept in memory."""
 VERSIONS = (Orientation.same, Orientation.mirrored, Orientation.flipped, Orientation.rotated_180)
@@ -38,7 +38,7 @@ VERSIONS = (Orientation.same, Orientation.mirrored, Orientation.flipped, Orienta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyGroup:
-    """Images that show the same.
+    """A group of near-duplicates.
 
     Attributes:
         members: their indices, rising.
@@ -89,7 +89,7 @@ def find_copies(
 
 
 def _alike(descriptors: np.ndarray) -> list[tuple[int, int, int]]:
-    """(first, second, index of VERSIONS) of pairs that are alike, in blocks of bounded memory."""
+    """(first, second, index of VERSIONS) of similar pairs, in blocks of bounded memory."""
     pairs: list[tuple[int, int, int, int]] = []
     for start in range(0, len(descriptors), BLOCK):
         rows = descriptors[start : start + BLOCK].astype(np.float32).reshape(-1, SIDE_PX**2)

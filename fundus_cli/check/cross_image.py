@@ -1,4 +1,4 @@
-"""What only the whole set shows: copies, persons, masks that belong to other images."""
+"""Checks across images: near-duplicates, persons in several splits, masks of other images."""
 
 import re
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ from fundus_cli.data.images import read_image
 from fundus_cli.data.splits import person_of
 
 MAX_UNMATCHED = 40
-"""So many masks that fit nothing are tried on each other's images."""
+"""Maximum number of unmatched masks that are tried on each other's images."""
 FITS = {Verdict.aligned, Verdict.shifted, Verdict.rotated, Verdict.inverted}
 EYE = re.compile(
     r"(?P<person>.*\d)[_\-. ]?(?P<short>l|r|os|od|left|right)"
@@ -31,7 +31,7 @@ EYE_PATTERN = r"""'data.person="(.*?)[_\-. ]?(?:[lLrR]|os|od|OS|OD|left|right)$"
 
 
 def copies(fundus_images: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
-    """Equal images by their pixels, then near copies among the different ones."""
+    """Images with identical pixels, then near-duplicates among the rest."""
     by_pixels: dict[str, list[Inspected]] = defaultdict(list)
     for one in fundus_images:
         if one.pixel_hash:
@@ -50,7 +50,8 @@ def copies(fundus_images: Sequence[Inspected], root: Path, max_megapixels: float
         try:
             image = read_image(first[index].job.files.image, max_megapixels)
         except BadFile:
-            # It could be read a moment ago; whoever deletes files meanwhile gets no copies told.
+            # The file was readable during inspection. If it has been deleted since, it is skipped
+            # here.
             return np.zeros((FINE_SIDE_PX, FINE_SIDE_PX), np.float32)
         return fine_pattern(image, find_fov(image))
 
@@ -76,7 +77,7 @@ def _copy(members: Sequence[Inspected], root: Path, *, is_exact: bool, text: str
 
 
 def persons(fundus_images: Sequence[Inspected], config: DataConfig, root: Path) -> list[Finding]:
-    """Images of one person in several splits, by data.person or by what names suggest."""
+    """Images of one person in several splits, according to data.person or to the file names."""
     groups: dict[str, list[Inspected]] = defaultdict(list)
     for one in fundus_images:
         if config.person is not None:
@@ -109,10 +110,10 @@ def _eye(identifier: str) -> tuple[str, str] | None:
 
 
 def unmatched_masks(fundus_images: Sequence[Inspected], root: Path) -> list[Finding]:
-    """Masks that do not fit their image, with the image that they do fit.
+    """Masks that do not fit their image, with the image that they fit.
 
-    Without such an image a mask is reported only where most masks of its structure can be seen
-    to fit: a disc, say, never shows on the dark lines.
+    Without such an image, a mask is reported only if most masks of its structure fit: a disc, for
+    example, never correlates with dark lines.
     """
     judged: dict[str, Counter[bool]] = defaultdict(Counter)
     waiting: list[tuple[UnmatchedMask, str]] = []
@@ -131,7 +132,7 @@ def unmatched_masks(fundus_images: Sequence[Inspected], root: Path) -> list[Find
             text = f"fits {below(owner.fundus_image, root)}"
             found.append(finding(kinds.MASK_ELSEWHERE, [name], text, split=split))
         elif of_structure[True] > of_structure[False]:
-            text = f"{of_structure[True]} of {of_structure.total()} masks fit, this one nowhere"
+            text = f"{of_structure[True]} of {of_structure.total()} masks fit, this one does not"
             found.append(finding(kinds.MASK_ELSEWHERE, [name], text, split=split))
     return found
 
@@ -151,7 +152,7 @@ def _owner(unmatched_mask: UnmatchedMask, others: Sequence[UnmatchedMask]) -> Un
 def empty_structures(
     fundus_images: Sequence[Inspected], structures: Sequence[str]
 ) -> list[Finding]:
-    """Structures that no mask marks anywhere."""
+    """Structures whose masks are all empty."""
     found = []
     for structure in structures:
         marked = [one.covered[structure] for one in fundus_images if structure in one.covered]

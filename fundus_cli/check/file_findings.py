@@ -1,10 +1,10 @@
-"""Kinds of findings about single files: those that do not pair, those that cannot be read."""
+"""Kinds of findings about single files: unmatched files, and files that cannot be read."""
 
 from fundus_cli.check.findings import error
 from fundus_cli.data import decoding, images, masks
 from fundus_cli.data.mismatches import MismatchKind
 
-FETCH = "fetch the file again, or take the image and its masks out"
+FETCH = "download the file again, or remove the image and its masks"
 RESAVE = "save it as 8-bit PNG"
 
 
@@ -12,32 +12,32 @@ PAIRING = {
     MismatchKind.no_image: error(
         "no-image",
         "a split has no image",
-        "the files lie elsewhere or are named otherwise than data.<split>.image says",
+        "the files are elsewhere or named otherwise than data.<split>.image says",
         "move them there, or set data.<split>.image; without test images: data.test=null",
     ),
     MismatchKind.not_listed: error(
         "not-found",
-        "an id that the split lists is not there",
+        "an id in the split's list does not exist",
         "the set is incomplete, or its files were renamed",
-        "fetch the image, or take its id out of data.<split>.ids",
+        "restore the image, or remove its id from data.<split>.ids",
     ),
     MismatchKind.doubled: error(
         "doubled-file",
         "several files for one id",
-        "one picture saved in two formats, or two versions of it",
+        "one image saved in two formats, or two versions of it",
         "keep one of them",
     ),
     MismatchKind.missing: error(
         "missing-file",
         "an image lacks a mask",
-        "the mask was never drawn, or is named otherwise",
-        "draw, fetch or rename it, or take the image out",
+        "the mask does not exist, or has another name",
+        "create or rename it, or remove the image",
     ),
     MismatchKind.left_over: error(
         "left-over-file",
         "a mask without an image",
-        "the image was removed, or is named otherwise",
-        "fetch or rename the image, or take the mask out",
+        "the image was removed, or has another name",
+        "restore or rename the image, or remove the mask",
     ),
 }
 
@@ -46,15 +46,15 @@ FILES = {
         "cannot-open",
         "cannot be opened",
         "no permission, a broken link, a link to itself, or deleted meanwhile",
-        "mend the permission or the link",
+        "fix the permission or the link",
     ),
     decoding.NOT_A_FILE: error(
         "not-a-file",
         "is no regular file but a folder, pipe, socket or device",
-        "it only bears an image's name",
+        "it only has an image's name",
         "take it out",
     ),
-    decoding.EMPTY: error("empty-file", "has 0 bytes", "a copy or download that broke off", FETCH),
+    decoding.EMPTY: error("empty-file", "has 0 bytes", "an interrupted copy or download", FETCH),
     decoding.MARKUP: error(
         "web-page", "is a web page under an image's name", "the download failed", FETCH
     ),
@@ -162,7 +162,7 @@ FILES = {
     ),
     masks.NO_ALPHA: error(
         "mask-not-transparent",
-        "a mask has no transparency, though data.mask_channel=alpha wants it",
+        "a mask has no transparency, although data.mask_channel=alpha needs it",
         "this mask keeps its structure in its colours",
         "save all masks alike, or set data.mask_channel=colour",
     ),
@@ -187,7 +187,7 @@ FILES = {
     masks.FOV_NOT_TWO_VALUED: error(
         "fov-not-two-valued",
         "a field-of-view mask has levels far from black and white",
-        "an image or another picture lies in its place",
+        "an image or another file is in its place",
         "replace it, or leave field-of-view masks out",
     ),
 }

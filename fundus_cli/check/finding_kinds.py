@@ -6,14 +6,14 @@ from fundus_cli.check.findings import error, note, warning
 SIZE_DIFFERS = error(
     "size-differs",
     "mask and image differ in size",
-    "one of them was cropped, resized or turned",
+    "one of them was cropped, resized or rotated",
     "bring both to one size",
 )
 FOV_EMPTY = error(
     "fov-empty",
     "a field-of-view mask is empty",
-    "saved wrongly; nothing would be trained or scored",
-    "draw it again, or leave field-of-view masks out",
+    "saved incorrectly; nothing would be trained or scored",
+    "create it again, or do without field-of-view masks",
 )
 ALL_BLACK = error(
     "all-black",
@@ -25,24 +25,24 @@ UNLISTABLE = error(
     "unlistable-folder",
     "a folder cannot be listed",
     "no permission, or a link to itself",
-    "mend the permission or the link",
+    "fix the permission or the link",
 )
 VAL_TOO_SMALL = error(
     "val-too-small",
-    "train cannot be cut into train and val",
+    "train cannot be divided into train and val",
     "too few images or persons",
     "add images, or set data.val_fraction=0",
 )
 COPY_ACROSS = error(
     "copy-across-splits",
     "the same image in two splits",
-    "a score on it would say nothing about new images",
+    "its score would be meaningless",
     "remove one of the two",
 )
 NEAR_COPY_ACROSS = warning(
     "near-copy-across-splits",
     "almost the same image in two splits",
-    "saved again, resized, mirrored or brightened; a score on it says nothing about new ones",
+    "saved again, resized, mirrored or brightened; its score is meaningless",
     "remove one of the two",
 )
 COPY_WITHIN = warning(
@@ -54,74 +54,74 @@ COPY_WITHIN = warning(
 PERSON_ACROSS = warning(
     "person-across-splits",
     "images of one person in several splits",
-    "both eyes of a person are alike, so the score is too good",
+    "both eyes of a person are similar, so the score is too high",
     "put all images of a person into one split",
 )
 EYES_APART = warning(
     "eyes-across-splits",
     "left and right eye of what looks like one person in several splits",
-    "both eyes of a person are alike, so the score is too good",
+    "both eyes of a person are similar, so the score is too high",
     "set data.person, or put both into one split",
 )
 MASK_EMPTY = warning(
     "mask-empty",
     "a mask marks nothing",
-    "never drawn, or the structure is not there",
-    "draw it, or take the image out, unless nothing is there to be drawn",
+    "never annotated, or the structure is absent",
+    "annotate it, or remove the image, unless the structure is absent",
 )
 ALL_EMPTY = warning(
     "all-masks-empty",
     "every mask of a structure is empty",
     "nothing can be learned from them",
-    "look at how the masks are read: data.mask_channel, data.mask_foreground",
+    "check how the masks are read: data.mask_channel, data.mask_foreground",
 )
 RULE_EMPTIES = warning(
     "rule-empties-mask",
     "data.mask_threshold or data.mask_foreground empties a mask that is not black",
-    "this mask spells the structure with other values",
+    "this mask encodes the structure with other values",
     "list its values in data.mask_foreground, or save all masks alike",
 )
 MASK_INVERTED = warning(
     "mask-inverted",
     "a mask marks most of the field of view",
-    "background and structure are exchanged",
+    "background and structure are swapped",
     "data.mask_foreground=[0] if all masks are like this, otherwise invert these",
 )
 MASK_SHIFTED = warning(
     "mask-shifted",
-    "a mask lies beside what it marks",
+    "a mask is shifted against its image",
     "image or mask was cropped or moved",
-    "move the mask by what was found",
+    "shift the mask by the value found",
 )
 MASK_ROTATED = warning(
     "mask-turned",
-    "a mask fits its image only when mirrored or turned",
-    "image or mask was turned without the other",
-    "turn the mask by what was found",
+    "a mask fits its image only when mirrored or rotated",
+    "image or mask was rotated without the other",
+    "rotate or mirror the mask as found",
 )
 MASK_ELSEWHERE = warning(
     "mask-of-another",
     "a mask does not fit its image at all",
     "the mask of another image",
-    "look at the contact sheet; put the right mask in its place",
+    "look at the contact sheet and replace the mask",
 )
 FOV_DISAGREES = warning(
     "fov-disagrees",
-    "a field-of-view mask is not the field seen in the image",
+    "a field-of-view mask does not match the field in the image",
     "the mask of another camera or another image, or cropped",
-    "draw it again, or leave field-of-view masks out",
+    "create it again, or do without field-of-view masks",
 )
 FOV_NOT_FOUND = note(
     "fov-not-found",
-    "no dark surround is seen, so the whole picture counts as field of view",
+    "no dark surround is visible, so the whole image counts as field of view",
     "cropped to the retina, or a bright surround",
     "give field-of-view masks (data.<split>.fov) if there is a surround",
 )
 EXIF_ROTATED = note(
     "exif-turned",
-    "an image says in its EXIF data that it is to be turned",
-    "it is turned upright on reading; programs that ignore EXIF show it otherwise",
-    "draw masks on the upright image; fix=true saves it upright",
+    "an image has an EXIF orientation",
+    "it is rotated upright on reading; programs that ignore EXIF show it otherwise",
+    "annotate the upright image; fix=true saves it upright",
 )
 SIXTEEN_BIT = note(
     "sixteen-bit",
@@ -137,7 +137,7 @@ GREY = note(
 )
 JUNK = note(
     "junk-files",
-    "files that systems and editors leave behind are ignored",
+    "files that systems and editors create are ignored",
     "thumbnails, hidden files, copies of editors",
     "nothing",
 )

@@ -1,4 +1,4 @@
-"""One thing that is wrong: where, what was found, what it likely means, what to do."""
+"""Findings: where a problem is, what was found, what it likely means, what to do."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 class Severity(Enum):
-    """error: training would stop; warning: it goes on, but; note: good to know, nothing is lost."""
+    """error: training would stop; warning: it would continue with a worse result; note: for
+    information."""
 
     error = "error"
     warning = "warning"
@@ -33,17 +34,17 @@ class Kind:
 
 
 def error(code: str, what: str, means: str, todo: str) -> Kind:
-    """A kind for which training stops."""
+    """A kind of finding that stops training."""
     return Kind(code=code, severity=Severity.error, what=what, means=means, todo=todo)
 
 
 def warning(code: str, what: str, means: str, todo: str) -> Kind:
-    """A kind with which training goes on, to a worse or a meaningless result."""
+    """A kind of finding with which training continues, to a worse or meaningless result."""
     return Kind(code=code, severity=Severity.warning, what=what, means=means, todo=todo)
 
 
 def note(code: str, what: str, means: str, todo: str) -> Kind:
-    """A kind that is good to know."""
+    """A kind of finding for information."""
     return Kind(code=code, severity=Severity.note, what=what, means=means, todo=todo)
 
 
@@ -92,7 +93,7 @@ def finding(
     means: str = "",
     todo: str = "",
 ) -> Finding:
-    """A finding whose empty words are those of its kind."""
+    """A finding whose empty texts are filled with those of its kind."""
     return Finding(
         kind=kind,
         severity=severity or kind.severity,
@@ -105,7 +106,7 @@ def finding(
 
 
 def below(path: Path, root: Path) -> str:
-    """A file's path below the data set's folder, fit to be printed and written as UTF-8."""
+    """A file's path below the data set's folder, safe to print and to write as UTF-8."""
     try:
         relative = path.relative_to(root)
     except ValueError:
@@ -114,14 +115,14 @@ def below(path: Path, root: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line; bytes that are no UTF-8, and control characters, are escaped."""
+    """The text on one line, with control characters and bytes that are not UTF-8 escaped."""
     whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
 
 
 @dataclass(slots=True)
 class Group:
-    """Findings that are told in one block: the same kind, meaning and advice."""
+    """Findings that are reported in one block: the same kind, meaning and advice."""
 
     kind: Kind
     severity: Severity

@@ -1,4 +1,4 @@
-"""A whole data set, checked: files paired, every image inspected, then all compared."""
+"""Check a whole data set: match files, inspect every image, then compare images."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -40,7 +40,7 @@ class Survey:
 
     @property
     def wrong(self) -> list[Finding]:
-        """Errors and warnings; notes are none."""
+        """Errors and warnings, without notes."""
         return [one for one in self.findings if one.severity is not Severity.note]
 
 
@@ -55,11 +55,11 @@ def survey(
     Args:
         config: which files, how they are read.
         root: the data set's folder.
-        sheet_folder: where the contact sheet is written; None: not drawn.
+        sheet_folder: the folder of the contact sheet; None: it is not written.
         progress: called once per image with the number of images in all.
 
     Raises:
-        ConfigError: data.person is no regular expression.
+        ConfigError: data.person is not a regular expression.
         MachineError: the contact sheet cannot be written, or the data set's drive does not answer
             within data.timeout_s.
     """
@@ -93,7 +93,7 @@ def survey(
 
 
 def _caption(one: Inspected, config: DataConfig) -> tuple[str, Severity | None]:
-    """What stands below an image's tile, and the worst that was found in it alone."""
+    """The caption of an image's tile, and the worst finding about the image."""
     files = one.job.files
     lacks = [name for name in config.structures if name not in files.targets]
     text = "".join((f"{one.job.split}  {files.image.name}", *(f"  no {n} mask" for n in lacks)))
@@ -107,7 +107,7 @@ def _caption(one: Inspected, config: DataConfig) -> tuple[str, Severity | None]:
 
 
 def _pair(result: Survey) -> list[Job]:
-    """Pair the files of all splits; what does not pair is inspected all the same."""
+    """Match the files of all splits; unmatched files are inspected too."""
     config, root = result.config, result.root
     index = FileIndex(root)
     files: dict[str, list[SampleFiles]] = {split: [] for split in SPLITS}

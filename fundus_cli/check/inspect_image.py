@@ -1,4 +1,4 @@
-"""One image with its masks: everything that can be said about it alone."""
+"""Inspect one image with its masks."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,9 +25,9 @@ from fundus_cli.data.samples import mask_rule
 from fundus_cli.data.templates import SampleFiles
 
 MIN_COVERED = 0.005
-"""A mask that marks less of the field of view is too little to compare with the image."""
+"""A mask that covers less of the field of view is too small to compare with the image."""
 MIN_FOV_OVERLAP = 0.85
-"""Intersection over union of a field-of-view mask and the field found in the image."""
+"""Minimum intersection over union of a field-of-view mask and the detected field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class UnmatchedMask:
-    """A mask that does not fit its image, kept small to be tried on others.
+    """A mask that does not fit its image, at reduced size, to be tried on other images.
 
     Attributes:
         mask: (H, W) float32 at reduced size.
@@ -56,7 +56,7 @@ class UnmatchedMask:
 
 @dataclass(slots=True, kw_only=True)
 class Inspected:
-    """What one image and its masks hold.
+    """The results of inspecting one image and its masks.
 
     Attributes:
         hw: height and width of the upright image; None if it cannot be read.
@@ -91,7 +91,7 @@ class Inspector:
         self._tile_px = tile_px
 
     def __call__(self, job: Job) -> Inspected:
-        """Everything about one image; what cannot be read is a finding, never an error."""
+        """Inspect one image; a file that cannot be read becomes a finding, never an error."""
         result = Inspected(job=job)
         try:
             self._inspect(result)
@@ -204,7 +204,7 @@ class Inspector:
         fov: np.ndarray,
         seen: Darkness,
     ) -> None:
-        """What mask and image say together."""
+        """Findings about a mask together with its image."""
         fits = mask.shape == fov.shape
         if not mask.any():
             self._report_empty(result, path)

@@ -1,4 +1,4 @@
-"""One mask for the repaired copy: read if not in doubt, upright like its image, 0/255."""
+"""Repair one mask for the copy: upright like its image, 0/255, if it is unambiguous."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ EXIF_ROTATIONS = {
     6: Orientation.rotated_90,
     8: Orientation.rotated_270,
 }
-"""What EXIF orientations ask for; the two that also mirror a turned picture are left alone."""
+"""Rotations that EXIF orientations ask for; the two that also mirror are not handled."""
 
 
 class LeftOut(Exception):  # noqa: N818 (a decision, not an error)
@@ -44,23 +44,23 @@ class RepairedMask:
 
 
 class MaskRepairer:
-    """Reads and mends masks by one rule."""
+    """Reads and repairs masks by one rule."""
 
     def __init__(self, rule: MaskRule, max_megapixels: float) -> None:
         self._rule, self._most = rule, max_megapixels
 
     def read(self, path: Path) -> RepairedMask:
-        """A mask by the rule given; what that refuses or empties, without, if not in doubt.
+        """Read a mask by the given rule; if that refuses or empties it, without a rule.
 
         Raises:
-            BadFile: damaged, or open to more than one reading.
+            BadFile: damaged or ambiguous.
         """
         if self._rule != PLAIN:
             try:
                 mask = read_mask(path, self._rule, self._most)
             except BadFile:
                 mask = np.zeros(0, np.uint8)
-            # JPEG never keeps black quite black, so only of a JPEG is an emptied mask believed.
+            # JPEG never keeps black exactly black, so an emptied mask is plausible for a JPEG only.
             if mask.any() or (mask.size and self._rule.threshold is not None and is_jpeg(path)):
                 return self._encoded(path, mask, "read by the rule given")
         return self._encoded(path, read_mask(path, PLAIN, self._most), "")
@@ -68,10 +68,10 @@ class MaskRepairer:
     def fitted(
         self, fundus_image: Path, path: Path, image: np.ndarray, fov: np.ndarray
     ) -> RepairedMask:
-        """A mask turned like its image, and not inverted.
+        """Rotate a mask like its image, and undo an inversion.
 
         Raises:
-            LeftOut: it cannot be read without a doubt, or is of another size.
+            LeftOut: it is ambiguous or has another size.
         """
         try:
             repaired = self.read(path)
@@ -103,7 +103,7 @@ class MaskRepairer:
         return repaired
 
     def _is_0_255(self, path: Path, mask: np.ndarray) -> bool:
-        """Whether the file has these very grey levels."""
+        """Whether the file has exactly these grey levels."""
         try:
             stored = read_pixels(path, PLAIN, self._most)
         except BadFile:

@@ -1,4 +1,4 @@
-"""A mask that is not two-valued: its values, what they likely mean, the key that decides."""
+"""Explain a mask that is not two-valued: its values, their likely meaning, the deciding key."""
 
 import shlex
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the alignment of a mask with its image comes to."""
+"""Turn the alignment of a mask with its image into a finding."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from fundus_cli.check.alignment import Alignment, Verdict
 from fundus_cli.check.findings import Kind
 
 MAX_COVERED = 0.5
-"""A mask that marks more of the field of view than this is taken for inverted."""
+"""A mask that covers more of the field of view than this is taken for inverted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Misalignment:
 def misalignment_of(
     alignment: Alignment, share: float, exif_orientation: int
 ) -> Misalignment | None:
-    """What is wrong with a mask that marks `share` of the field of view, if anything."""
+    """The misalignment of a mask that covers `share` of the field of view, if there is one."""
     fit = f"correlation {alignment.correlation:.2f}, there {alignment.best:.2f}"
     if share > MAX_COVERED:
         found = f"marks {share:.0%} of the field of view"
@@ -38,7 +38,7 @@ def misalignment_of(
     if alignment.verdict is Verdict.rotated:
         means = ""
         if exif_orientation != 1:
-            means = "drawn on the image as stored, before its EXIF turn"
+            means = "annotated on the image as stored, without its EXIF rotation"
         found = f"fits when {alignment.orientation.value} ({fit})"
         return Misalignment(kind=kinds.MASK_ROTATED, found=found, means=means)
     return None
@@ -59,7 +59,7 @@ def sizes_text(mask: np.ndarray, image: np.ndarray) -> str:
     (h, w), (mh, mw) = image.shape[:2], mask.shape
     text = f"{mw}x{mh}, image {w}x{h}"
     if (mh, mw) == (w, h):
-        return text + ": lying instead of upright"
+        return text + ": landscape and portrait swapped"
     if abs(mh / h - mw / w) < 0.01 * mh / h:
         return text + f": {mh / h:.3g} times the size"
     return text

@@ -1,4 +1,4 @@
-"""Files that do not pair: findings, and the pairs that their names suggest."""
+"""Findings about unmatched files, and the pairs that their names suggest."""
 
 import os
 import re
@@ -24,11 +24,10 @@ Pairs = dict[tuple[str, str], Path]
 
 
 def suggested_pairs(pairing: Pairing) -> Pairs:
-    """Masks that belong to an image by their name, though it is not that of the template.
+    """Masks that belong to an image according to their name, although the template differs.
 
-    What all images and what all masks have in common at the start and at the end of their
-    names is taken away; then case and leading zeros are. Only what is left over on both sides is
-    paired, and only where it is unique on both.
+    The common start and end of all image names and of all mask names are removed, then case and
+    leading zeros. Only unmatched files are paired, and only where the rest is unique on both sides.
     """
     pairs: Pairs = {}
     for role, missing, left_over in _by_role(pairing.mismatches):

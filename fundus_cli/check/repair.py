@@ -1,4 +1,4 @@
-"""A repaired copy of a data set: what is not in doubt is mended, the rest is named and left out."""
+"""Write a repaired copy of a data set: unambiguous problems are fixed, the rest is left out."""
 
 import json
 from collections.abc import Callable
@@ -47,14 +47,16 @@ def refuse_place(folder: Path, root: Path) -> None:
     """Raise RunFolderError unless a copy can be written there without touching the data set."""
     there, here = folder.resolve(), root.resolve()
     if there == here or here in there.parents:
-        raise RunFolderError(f"output={folder}: lies in the data set; fix=true needs another")
+        raise RunFolderError(
+            f"output={folder}: is inside the data set; fix=true needs another folder"
+        )
     taken = [name for name in ("train_images", "test_images") if (folder / name).exists()]
     if taken:
         raise RunFolderError(f"output={folder}: holds {taken[0]} already; choose another folder")
 
 
 def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Repair:
-    """Write the repaired copy and check it.
+    """Write the repaired copy, and check it again.
 
     The copy has the layout of data=folder, and configs/data/repaired.yaml for all that this layout
     does not say (persons, several structures, a second observer).
@@ -78,7 +80,7 @@ def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Rep
 
 
 def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
-    """The images to copy, with all their masks, and what is left out from the start."""
+    """The images to copy with all their masks, and the files that are left out."""
     copy_of = _equal_images(result)
     entries, changes = [], []
     for split, pairing in result.pairings.items():
@@ -111,7 +113,7 @@ def _is_left_over(mismatch: Mismatch) -> bool:
 
 
 def _with_pairs(files: SampleFiles, pairs: dict[tuple[str, str], Path]) -> SampleFiles:
-    """With the masks that other names suggest."""
+    """Add the masks that similar names suggest."""
     targets, fov = dict(files.targets), files.fov
     for (role, identifier), path in pairs.items():
         if identifier != files.id:

@@ -1,4 +1,4 @@
-"""One image with its masks into the repaired copy."""
+"""Write one image with its masks into the repaired copy."""
 
 import io
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Change:
     Attributes:
         file: in the copy; "" when left out.
         source: in the data set.
-        is_lost: an image that the copy lacks, though it shows something of its own.
+        is_lost: the image is missing from the copy and is not a duplicate.
     """
 
     file: str
@@ -54,7 +54,7 @@ class Change:
     is_lost: bool = False
 
     def plain(self) -> dict[str, object]:
-        """As changes.csv and report.json hold it."""
+        """Plain values for changes.csv and report.json."""
         return {"file": self.file, "source": self.source, "what": self.what, "why": self.why}
 
 
@@ -126,7 +126,7 @@ class ImageRepairer:
         return image
 
     def _only_one(self, entry: Entry, role: str, reader: Callable[[Path], np.ndarray]) -> None:
-        """Of several files for one id any may stay if all hold the same picture."""
+        """Of several files for one id, any may be used if all have the same content."""
         paths = entry.doubled.get(role, ())
         try:
             pictures = [reader(path) for path in paths]
@@ -137,16 +137,16 @@ class ImageRepairer:
             raise LeftOut(entry.files.image, f"{names} differ: which {role} is meant?")
 
     def _field_of_view(self, entry: Entry, image: np.ndarray) -> tuple[np.ndarray, Change]:
-        """The field of view of its file where that can be used, otherwise found."""
+        """The field of view from its file if that can be used, otherwise detected."""
         path, why = entry.files.fov, "found in the image"
         fov = None
         if path is not None:
             try:
                 fov = read_fov_mask(path, self._most)
                 if fov.shape != image.shape[:2] or not fov.any():
-                    fov, why = None, f"found anew, {path.name} is empty or of another size"
+                    fov, why = None, f"detected again, {path.name} is empty or of another size"
             except BadFile as error:
-                why = f"found anew, {path.name} {error.kind}"
+                why = f"detected again, {path.name} {error.kind}"
         what = "field of view drawn"
         if fov is None:
             fov = find_fov(image)

@@ -1,4 +1,4 @@
-"""The report: text for people, JSON for programs."""
+"""Write the report as text and as JSON."""
 
 import re
 import shlex
@@ -16,9 +16,9 @@ from fundus_cli.config.overrides import quoted
 from fundus_cli.data.dataset import SPLITS
 
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./+-]+")
-"""What needs no quotes on the command line."""
+"""Values that need no quotes on the command line."""
 MAX_FILES_SHOWN = 12
-"""So many files of one kind are listed on the terminal; report.txt lists all."""
+"""Maximum number of files per kind on the terminal; report.txt lists all."""
 
 
 def text_lines(result: Survey, max_files: int | None) -> list[str]:
@@ -98,7 +98,7 @@ def _group_lines(group: Group, max_files: int | None) -> list[str]:
 
 
 def plain(result: Survey) -> dict[str, object]:
-    """As report.json holds it."""
+    """The content of report.json."""
     return {
         "data": result.config.name,
         "root": printable(str(result.root)),
@@ -136,7 +136,7 @@ def _image_facts(one: Inspected, result: Survey) -> dict[str, object]:
 
 
 def repair_lines(made: Repair, result: Survey, folder: Path) -> list[str]:
-    """What the repaired copy holds, what is not in it, and the command that trains on it."""
+    """Summarise the repaired copy: its content, what was left out, and how to train on it."""
     told = Counter(change.what for change in made.changes)
     number = " and ".join(f"{count} {split}" for split, count in made.written.items())
     lines = ["", f"REPAIRED COPY  {printable(str(folder))}: {number} images"]
@@ -149,7 +149,7 @@ def repair_lines(made: Repair, result: Survey, folder: Path) -> list[str]:
             f"    {' and '.join(one.files)}   {one.kind.what}   {one.found}".rstrip()
             for one in made.after.wrong
         ]
-    lines.append("  changes.csv has a row per change; now it trains with")
+    lines.append("  changes.csv has a row per change; train on the copy with")
     root = _override("data.root", str(folder))
     no_test = "" if made.written["test"] else " data.test=null"
     if len(result.config.structures) == 1:

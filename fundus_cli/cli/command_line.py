@@ -33,7 +33,7 @@ PASSED_TO_HYDRA = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-compl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """The words of a command line, sorted."""
+    """The words of a command line: flags apart from overrides."""
 
     overrides: list[str]
     multirun: bool = False
@@ -43,7 +43,7 @@ class Arguments:
 
 
 def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
-    """Run the program `name` on the words behind it.
+    """Run the program `name` on the words after it.
 
     Raises:
         FundusError: whatever the user can fix.
@@ -93,7 +93,7 @@ def _run_sweep(
 
     failed = run_sweep(name, arguments.overrides, arguments.config_dir, stop)
     if failed:
-        raise SweepError(f"sweep finished, {failed} failed; the table says which and why")
+        raise SweepError(f"sweep finished, {failed} failed; the table lists which and why")
 
 
 def _read_arguments(arguments: Sequence[str]) -> Arguments:
@@ -106,7 +106,7 @@ def _read_arguments(arguments: Sequence[str]) -> Arguments:
         name, _, value = word.partition("=")
         if name in ("--config-dir", "-cd"):
             if not value and not waiting:
-                raise ConfigError("--config-dir: expected a folder behind it")
+                raise ConfigError("--config-dir: expected a folder after it")
             config_dir = Path(value or waiting.pop(0))
         elif word in ("--multirun", "-m"):
             multirun = True
@@ -119,7 +119,7 @@ def _read_arguments(arguments: Sequence[str]) -> Arguments:
         elif word in ("--help", "-h", "--version"):
             flags.append(word)
         elif word.startswith("-"):
-            raise ConfigError(f"{word}: no such flag, or one that is not open here; see --help")
+            raise ConfigError(f"{word}: unknown flag, or one that is disabled here; see --help")
         else:
             overrides.append(word)
     return Arguments(
@@ -134,13 +134,13 @@ def _read_arguments(arguments: Sequence[str]) -> Arguments:
 def _check_has_score(config: TrainConfig) -> None:
     if not (config.data.val_fraction or config.data.folds):
         raise ConfigError(
-            "hydra/sweeper: a search chooses by the validation Dice, and nothing is held out; "
+            "hydra/sweeper: a search maximises the validation Dice, and no images are held out; "
             "add data.val_fraction=0.2"
         )
 
 
 def _pass_to_hydra(name: str, arguments: Arguments) -> None:
-    """Let Hydra print what it knows about the config."""
+    """Hand a flag that only prints over to Hydra."""
     import hydra
 
     directory = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir else []

@@ -1,4 +1,4 @@
-"""The --help pages, read from the YAML files themselves so that they cannot go stale."""
+"""Build the --help pages from the YAML files, so that they cannot go stale."""
 
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,7 @@ Flags:
 
 
 def help_page(program: Program, config_dir: Path | None) -> str:
-    """A program's page: commands, groups with choices, keys with their meaning."""
+    """The help page of a program: commands, groups with their choices, keys with their meaning."""
     lines = [program.intro]
     if program.groups:
         width = max(len(name) for name in program.groups)
@@ -29,7 +29,7 @@ def help_page(program: Program, config_dir: Path | None) -> str:
         ]
         lines += [""]
     lines += [
-        "Keys, set as key=value (keys of a group as in optimizer.lr=3e-4, see --cfg job):",
+        "Keys, set as key=value (those of a group as in optimizer.lr=3e-4, see --cfg job):",
     ]
     lines += _key_lines(f"{program.name}.yaml", "")
     if program.name == "train":

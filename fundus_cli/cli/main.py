@@ -1,7 +1,7 @@
-"""The door of every program: signals, then the command, then errors as lines and exit codes.
+"""Entry points of the console scripts: install signal handlers, run, turn errors into exit codes.
 
-What takes time to import is imported once the signals are taken over, so that Ctrl-C in the first
-moment ends in a line like any other.
+Slow imports happen after the signal handlers are installed, so that Ctrl-C during start-up prints
+one line instead of a traceback.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from fundus_cli.run.signals import StopRequest
 def main(name: str) -> int:
     """Run a program on the command line's arguments; returns the exit code.
 
-    Ends the process itself where a thread had to be left behind: should it come back to life while
-    the interpreter ends, the exit code would be that of a crash.
+    Exits with os._exit if a reader thread is still blocked: if it resumed during the interpreter's
+    shutdown, the process would crash and lose its exit code.
     """
     _open_closed_streams()
     code = _run(name)
-    if _left_behind():
+    if _any_thread_blocked():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 stream.flush()
@@ -34,7 +34,7 @@ def main(name: str) -> int:
 
 def _run(name: str) -> int:
     with contextlib.suppress(AttributeError):
-        # A terminal without UTF-8 gets names escaped instead of an error.
+        # On a terminal without UTF-8, names are escaped instead of raising an error.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     stop = StopRequest(f"fundus-{name}").install()
     try:
@@ -61,16 +61,17 @@ export_main = partial(main, "export")
 
 
 def _open_closed_streams() -> None:
-    """Streams that were closed (`>&-`) lead nowhere, so that no file takes their number."""
+    """Open closed standard streams (`>&-`) on the null device, so that no file takes their
+    number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
-def _left_behind() -> bool:
-    # No thread can have been left by a module that was never imported.
-    waiting = sys.modules.get("fundus_cli.runtime.timeouts")
-    return waiting is not None and waiting.any_left_behind()
+def _any_thread_blocked() -> bool:
+    # A module that was never imported has no blocked threads.
+    timeouts = sys.modules.get("fundus_cli.runtime.timeouts")
+    return timeouts is not None and timeouts.any_blocked()
 
 
 def _told(name: str, error: FundusError | Interrupted) -> int:

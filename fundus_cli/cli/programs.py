@@ -1,4 +1,4 @@
-"""The table of programs: the config, the groups and the help of each, and the module that runs it.
+"""The table of programs: groups and help text of each, and the module that runs it.
 
 Imports no torch, so that --help and every config error answer at once; the module of a program is
 imported when it runs.
@@ -19,7 +19,7 @@ class Program:
         name: `train` for fundus-train; configs/<name>.yaml has its keys, config.SCHEMAS its types.
         module: name of the module in `fundus_cli.commands` whose `run` does the work.
         groups: config groups that can be chosen as group=name.
-        intro: what --help says first.
+        intro: the first lines of --help.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Program:
     intro: str
 
     def run(self, config: Any, context: Context) -> None:
-        """Do the work, once the config is known to be right.
+        """Run the program on a checked config.
 
         Raises:
             FundusError: whatever the user can fix.
@@ -45,15 +45,15 @@ PROGRAMS = {
             module="train",
             groups=("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment"),
             intro="""\
-fundus-train trains a U-Net on retinal images and scores it.
+fundus-train trains a network that segments retinal images, and scores it.
 
-  fundus-train                                        try it: trains on synthetic images
+  fundus-train                                        try it out on synthetic images
   fundus-train data.root=my_data                      {train,test}_images/ {train,test}_masks/
   fundus-train data=drive data.root=path/to/DRIVE     a public data set in its official layout
   fundus-train data.root=my_data epochs=50 model.base_channels=32 optimizer.lr=3e-4
-  fundus-train output=outputs/train/mine resume=auto  continue what was stopped
+  fundus-train output=outputs/train/mine resume=auto  resume an interrupted run
   fundus-train -m model.base_channels=8,16,32 optimizer.lr=1e-3,3e-4     try every combination
-  fundus-eval checkpoint=outputs/train/mine/best.pt   score it again, or on other images
+  fundus-eval checkpoint=outputs/train/mine/best.pt   score it again, or on another data set
 """,
         ),
         Program(
@@ -61,9 +61,9 @@ fundus-train trains a U-Net on retinal images and scores it.
             module="evaluate",
             groups=("data",),
             intro="""\
-fundus-eval scores a checkpoint on images with masks.
+fundus-eval scores a trained network on labelled images.
 
-  fundus-eval checkpoint=outputs/train/mine/best.pt            the numbers that training printed
+  fundus-eval checkpoint=outputs/train/mine/best.pt            the scores that training printed
   fundus-eval checkpoint=outputs/train/mine split=val          on the validation images
   fundus-eval checkpoint=... data=stare data.root=path/to/STARE    on another data set
 """,
@@ -73,11 +73,11 @@ fundus-eval scores a checkpoint on images with masks.
             module="report",
             groups=(),
             intro="""\
-fundus-report makes a page of a run, or of several, from the files in their folders.
+fundus-report writes a web page about a run, or a comparison of several runs.
 
-  fundus-report path=outputs/train/mine        report.html of a run, a running one too
+  fundus-report path=outputs/train/mine        report.html of a run, also while it trains
   fundus-report path=outputs/sweeps/<stamp>    leaderboard.html of a sweep or a folder of runs
-  fundus-report 'path=[outputs/train/a,outputs/train/b]'    the two compared, with a test
+  fundus-report 'path=[outputs/train/a,outputs/train/b]'    compare two runs, with a paired test
 """,
         ),
         Program(
@@ -85,13 +85,13 @@ fundus-report makes a page of a run, or of several, from the files in their fold
             module="check",
             groups=("data",),
             intro="""\
-fundus-check tells everything that is wrong with a data set, and repairs what is not in doubt.
+fundus-check lists everything that is wrong with a data set, and repairs what is unambiguous.
 
   fundus-check data.root=my_data                            {train,test}_images/ {train,test}_masks/
   fundus-check data=drive data.root=path/to/DRIVE           a public data set in its official layout
   fundus-check data.root=my_data data.mask_threshold=0.5    masks read as with fundus-train
-  fundus-check data.root=my_data fix=true output=my_data_2  a repaired copy, then
-  fundus-train data.root=my_data_2                          trains on it
+  fundus-check data.root=my_data fix=true output=my_data_2  write a repaired copy, then
+  fundus-train data.root=my_data_2                          train on it
 """,
         ),
         Program(
@@ -99,12 +99,12 @@ fundus-check tells everything that is wrong with a data set, and repairs what is
             module="predict",
             groups=(),
             intro="""\
-fundus-predict draws masks for images that have none.
+fundus-predict segments images with a trained network and writes their masks.
 
   fundus-predict checkpoint=outputs/train/mine/best.pt input=photos/ output=masks/
   fundus-predict checkpoint=... input=photo.jpg overlay=true probability=true
-  fundus-predict checkpoint=... 'input="photos/**/*.jpg"' output=masks/    folders below are kept
-  fundus-predict checkpoint=[a.pt,b.pt] input=photos/ tta=true    several networks, mirrored too
+  fundus-predict checkpoint=... 'input="photos/**/*.jpg"' output=masks/    keeps the subfolders
+  fundus-predict checkpoint=[a.pt,b.pt] input=photos/ tta=true    an ensemble, with flips
 """,
         ),
         Program(
@@ -112,7 +112,7 @@ fundus-predict draws masks for images that have none.
             module="export",
             groups=(),
             intro="""\
-fundus-export writes a checkpoint as one file for other programs, checked against the checkpoint.
+fundus-export converts a checkpoint to one file for other programs, and checks the result.
 
   fundus-export checkpoint=outputs/train/mine/best.pt                  best.onnx beside it
   fundus-export checkpoint=... format=torchscript file=vessels.torchscript

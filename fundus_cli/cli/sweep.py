@@ -1,6 +1,6 @@
-"""Sweeps: Hydra varies the overrides, every job is a process of its own, one table at the end.
+"""Run a sweep: Hydra expands the overrides, each job runs in a subprocess, a leaderboard ends it.
 
-A job that raises, exits, runs out of memory or is killed costs only itself. The same command with
+A failed job (an exception, out of memory, a kill) does not stop the sweep. The same command with
 the same hydra.sweep.dir runs only what is missing, because each job is a run that resumes.
 """
 
@@ -33,7 +33,7 @@ PLUGINS = {
     "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "slurm"),
     "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
 }
-"""Choice -> (distribution that brings it, extra of this package that installs that)."""
+"""Choice -> (distribution that provides it, extra of this package that installs it)."""
 
 
 def run_sweep(
@@ -42,8 +42,8 @@ def run_sweep(
     """Run every job of a sweep and write the leaderboard; returns how many jobs failed.
 
     Raises:
-        Interrupted: a signal arrived; what is done is kept and listed.
-        RunFolderError: another sweep is at work in the folder.
+        Interrupted: a signal arrived; finished jobs are kept and listed.
+        RunFolderError: another sweep is running in the folder.
         ConfigError: Hydra's sweeper refuses the overrides.
     """
     check_plugins(overrides)
@@ -54,7 +54,7 @@ def run_sweep(
     def job(config: DictConfig) -> float | None:
         own_stop = stop
         if os.getpid() != own_process:
-            # A parallel launcher runs this in a process of its own, with a copy of `stop`.
+            # A parallel launcher runs this in a subprocess, with a copy of `stop`.
             own_stop = StopRequest().install()
             own_stop.defer()
         runtime = HydraConfig.get()
@@ -68,7 +68,7 @@ def run_sweep(
     arguments = [sys.argv[0], "--multirun", *directory, *ready, *kept, folder_override]
     before, sys.argv = sys.argv, arguments
     gave_up: ValueError | None = None
-    # Without it Hydra prints an error in its own way and leaves, and the jobs would not be listed.
+    # Otherwise Hydra prints errors itself and exits, and the jobs would not be listed.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main = hydra.main(
@@ -79,7 +79,7 @@ def run_sweep(
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     except ValueError as error:
-        # Optuna's sweeper ends so when no job has a score.
+        # Optuna's sweeper raises this when no job has a score.
         gave_up = error
     finally:
         sys.argv = before
@@ -104,10 +104,10 @@ def check_plugins(overrides: Sequence[str]) -> None:
 
 
 def ready_values(overrides: Sequence[str]) -> list[str]:
-    """What configs/sweep/ says of the chosen sweeper and launcher, but for keys given by hand.
+    """Defaults of the chosen sweeper and launcher from configs/sweep/, except keys that were typed.
 
-    A file of the plugin's own name in Hydra's group would be taken for one with its schema, which
-    Hydra refuses.
+    They are not files in Hydra's own config group, because Hydra would match a file of the plugin's
+    name with the plugin's schema and refuse it.
     """
     given = {line.partition("=")[0].lstrip("+") for line in overrides}
     lines = []
@@ -123,7 +123,7 @@ def ready_values(overrides: Sequence[str]) -> list[str]:
 
 
 def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | None) -> Path:
-    """Where the jobs will lie, known before the first one runs."""
+    """The sweep's folder, known before the first job runs."""
     own = tuple(line for line in overrides if line.startswith("hydra.sweep.dir="))
     _, hydra_config = compose_dict(
         Command(config_name=program, overrides=own, config_dir=config_dir)
@@ -132,7 +132,7 @@ def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | Non
 
 
 def _conclude(sweep_dir: Path, started: float, stop: StopRequest) -> int:
-    """Leaderboard, its table and its path; returns how many jobs of this command failed."""
+    """Write and print the leaderboard; returns how many jobs of this command failed."""
     from fundus_cli.report.sweep_page import write_leaderboard
 
     runs = read_jobs(sweep_dir)

@@ -1,4 +1,4 @@
-"""One job of a sweep: a process of its own, whatever becomes of it written down."""
+"""Run one sweep job in a subprocess and record its outcome."""
 
 import ctypes
 import os
@@ -30,9 +30,9 @@ def run_job(
     config_dir: Path | None,
     stop: StopRequest,
 ) -> float | None:
-    """One job in a process of its own; returns its score, or None when there is none.
+    """Run one job in a subprocess; returns its score, or None when it has none.
 
-    The job has a session of its own, so that Ctrl-C reaches it through the sweep and only once.
+    The job runs in its own session, so that Ctrl-C reaches it only once, through the sweep.
     """
     if stop.signum is not None:
         if not (folder / JOB_FILE).exists():
@@ -58,7 +58,7 @@ def run_job(
         code = _wait(child, stop)
         listener.join(timeout=5)
     summary = read_summary(folder) or {}
-    # A child may leave with 0 and without having finished; only its own word counts.
+    # A child may exit with 0 before it has finished; only its summary.json decides.
     status = "done" if code == 0 and summary.get("status") == "done" else "failed"
     if code in STOPPED_CODES:
         status = "stopped"
@@ -74,7 +74,7 @@ def _command(
     kept = [line for line in overrides if line.partition("=")[0] not in ("output", "resume")]
     directory = ["--config-dir", str(config_dir)] if config_dir else []
     again = ["resume=auto"] if program == "train" else []
-    # -P: Python files that lie in the working folder are not imported by a job either.
+    # -P: a job does not import Python files of the working folder either.
     safe = [] if str(Path.cwd()) in sys.path or "" in sys.path else ["-P"]
     return [
         *(sys.executable, *safe, "-m", "fundus_cli", program),
@@ -83,7 +83,7 @@ def _command(
 
 
 def _stop_with_the_sweep() -> Callable[[], None] | None:
-    """What a job does first: ask Linux for SIGTERM should the sweep be killed; None elsewhere."""
+    """A preexec function that asks Linux to send SIGTERM if the sweep dies; None elsewhere."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
@@ -109,21 +109,21 @@ def _note(
 
 
 def _listen(stream: IO[str], log: Path, last_words: list[str]) -> None:
-    """Pass on what the job says on standard error, keep it, and remember the end of it."""
+    """Forward the job's standard error, append it to a log, and keep its last lines."""
     for line in stream:
         try:
             sys.stderr.write(line)
             with log.open("a", encoding="utf-8") as file:
                 file.write(line)
         except OSError:
-            pass  # a reader that is gone or a full disk must not end the job
+            pass  # a closed terminal or a full disk must not end the job
         if line.strip():
             last_words.append(line.strip())
             del last_words[:-REASON_LINES]
 
 
 def _wait(child: subprocess.Popen[str], stop: StopRequest) -> int:
-    """Wait for a job, passing on a stop once."""
+    """Wait for a job; forward a stop signal once."""
     told = False
     while True:
         try:
@@ -140,5 +140,5 @@ def _reason(code: int, last_words: list[str]) -> str:
         hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}"
     if code == 0:
-        return "left without finishing"
+        return "exited without finishing"
     return last_words[-1] if last_words else f"exit code {code}"

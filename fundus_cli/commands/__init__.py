@@ -1,1 +1,1 @@
-"""The programs, one module each: from a typed config to files on disk."""
+"""The programs, one module each: from a typed config to files in the output folder."""

@@ -1,4 +1,4 @@
-"""fundus-check behind the door: a data set in, a report and a repaired copy out."""
+"""fundus-check: check a data set, write a report and, on request, a repaired copy."""
 
 import shlex
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ def check(config: CheckConfig, overrides: Sequence[str], terminal: Terminal) -> 
     """Check a data set, write the report, and with fix=true a repaired copy.
 
     Raises:
-        DataError: anything is wrong and not repaired; the report says what.
+        DataError: something is wrong and was not repaired; the report lists it.
         FundusError: the folders cannot be used.
     """
     root = resolve_root(config.data)
     folder = Path(config.output)
     if (folder / REPORT).exists():
         raise RunFolderError(
-            f"output={config.output}: holds a report already; choose another folder"
+            f"output={config.output}: already holds a report; choose another folder"
         )
     if config.fix:
         refuse_place(folder, root)
@@ -81,7 +81,7 @@ def check(config: CheckConfig, overrides: Sequence[str], terminal: Terminal) -> 
 
 
 def _fix_command(config: CheckConfig, overrides: Sequence[str]) -> str:
-    """The same command, asking for a repaired copy."""
+    """The same command with fix=true."""
     kept = [
         line for line in overrides if not line.startswith(("fix=", "output=", "contact_sheet="))
     ]

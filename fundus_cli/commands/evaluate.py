@@ -29,14 +29,14 @@ from fundus_cli.runtime.device import choose_device
 from fundus_cli.runtime.memory import keep_freed_memory
 
 AS_TRAINED = "as_trained"
-"""Name of the data preset that stands for the checkpoint's own."""
+"""Name of the data preset that stands for the checkpoint's own data set."""
 
 
 def data_config(config: EvalConfig, changes: Mapping[str, Any], stored: DataConfig) -> DataConfig:
     """What to score: the checkpoint's own data set or another one.
 
-    How images are prepared for the network belongs to the network, so it always comes from
-    the checkpoint; what angle their camera shows belongs to the images.
+    Working resolution and normalisation belong to the network and always come from the
+    checkpoint; the camera's angle belongs to the images.
     """
     if config.data.name == AS_TRAINED:
         return change_data(stored, changes)
@@ -160,14 +160,15 @@ def _plain(config: EvalConfig) -> dict[str, object]:
 
 
 def check_same_images(saved: Sequence[Checkpoint], data: Sequence[DataConfig]) -> None:
-    """Raise ConfigError when `as trained` means one data set for one network, one for another."""
+    """Raise ConfigError when the checkpoints were trained on different data sets and none is
+    given."""
     places = [(own.name, own.root, own.train, own.test) for own in data]
     others = [i for i, place in enumerate(places) if place != places[0]]
     if others:
         named = list_names(f"{saved[i].path}: {data[i].name} {data[i].root}" for i in others)
         raise ConfigError(
             f"data: {saved[0].path} was trained on {data[0].name} {data[0].root}, but {named}; "
-            "say which images to score with data=... data.root=..."
+            "choose the images to score with data=... data.root=..."
         )
 
 
@@ -223,7 +224,7 @@ def load_members(
 
 
 def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
-    """Warnings when images to score are among those that a network's training used."""
+    """Warnings about images to score that were used in a network's training."""
     warnings = []
     samples = members[0].samples
     for member in members:

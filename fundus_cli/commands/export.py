@@ -1,4 +1,4 @@
-"""fundus-export behind the door: a checkpoint as one file for other programs, checked first."""
+"""fundus-export: convert checkpoints to one file for other programs, and verify the file."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ NUM_IMAGES = 8
 IMAGE_PX = 256
 MAX_DIFFERENCE = 1e-5
 TIE = 1e-6
-"""A pixel whose probability is so close to the threshold falls to either side by rounding alone."""
+"""Pixels whose probability is this close to the threshold may differ by rounding alone."""
 
 
 def run(config: ExportConfig, context: Context) -> None:
@@ -58,11 +58,11 @@ def run(config: ExportConfig, context: Context) -> None:
 
 
 def export(config: ExportConfig, print_line: Callable[[str], object]) -> Path:
-    """Write the file once it is known to predict what the checkpoint predicts; returns its path.
+    """Convert, verify that the file predicts what the checkpoint predicts, write; returns the path.
 
     Raises:
         ConfigError: a library is missing.
-        RunFolderError: the file is there already.
+        RunFolderError: the file already exists.
         DataError: a checkpoint cannot be used.
         FundusError: the file does not predict the same; nothing is left behind.
         MachineError: it cannot be written.
@@ -94,12 +94,12 @@ def _file(config: ExportConfig, paths: Sequence[Path]) -> Path:
         name = paths[0] if len(paths) == 1 else paths[0].with_name("ensemble.pt")
         path = name.with_suffix(f".{config.format.value}")
     if path.is_dir() or (path.exists() and not config.overwrite):
-        raise RunFolderError(f"file={path}: is there already; overwrite=true replaces a file")
+        raise RunFolderError(f"file={path}: already exists; overwrite=true replaces it")
     return path
 
 
 def describe(members: Sequence[Checkpoint], predictor: Predictor) -> dict[str, str]:
-    """What another program must know, as text; lists, mappings and null are JSON."""
+    """Metadata that another program needs, as text; lists, mappings and null are JSON."""
     config, threshold = members[0].config, shared_threshold(members)
     return {
         "fundus_cli": __version__,
@@ -124,7 +124,7 @@ def _convert(
     predictor: Predictor,
     metadata: dict[str, str],
 ) -> tuple[bytes, Run]:
-    """The file's bytes, and what a reader of those bytes computes."""
+    """The file's bytes, and a function that runs the network from these bytes."""
     models = [model.eval().to(memory_format=torch.contiguous_format) for model in predictor.models]
     graph = PredictionGraph(models, predictor.normalisation, predictor.tta).eval()
     match form:
@@ -147,8 +147,8 @@ def compare(
 ) -> tuple[float, int]:
     """Largest difference of probabilities, and the number of mask pixels that differ.
 
-    Against fundus-predict's own way for each of the images; then in batches of 3 and at odd
-    sizes, against the same images one by one.
+    Each image is compared with fundus-predict; then batches of 3 images, at odd sizes too, with the
+    same images one by one.
     """
     fundus_images = list(_synthetic_images(saved))
     worst, unequal = 0.0, 0
@@ -175,7 +175,7 @@ def _compared(found: np.ndarray, expected: np.ndarray, threshold: float) -> tupl
 
 
 def _synthetic_images(saved: Checkpoint) -> Iterator[FundusImage]:
-    """Drawn ones, so that they are at hand everywhere and always the same."""
+    """Synthetic images, so that the check needs no files and is always the same."""
     for index in range(NUM_IMAGES):
         drawn = render_image(0, index, IMAGE_PX)
         yield prepare(
@@ -184,7 +184,7 @@ def _synthetic_images(saved: Checkpoint) -> Iterator[FundusImage]:
 
 
 def _cut(fundus_image: FundusImage, among: Sequence[FundusImage], *, odd: bool) -> FundusImage:
-    """The upper left part, of one size for all; both sides even, or both odd."""
+    """Crop the upper left part to one size for all images, with both sides even or both odd."""
     height, width = np.min([p.fov_mask.shape for p in among], axis=0) * 7 // 8
     size = (int(height) // 2 * 2 + odd, int(width) // 2 * 2 - odd)
     image = fundus_image.image[:, : size[0], : size[1]].transpose(1, 2, 0)

@@ -27,7 +27,7 @@ from fundus_cli.runtime.timeouts import Timeout, in_order, in_time
 TABLE = "predictions.csv"
 SETTINGS = "predict.json"
 TABLE_EVERY_S = 2.0
-"""Killed later than this after a mask was written, its row is there; else it is made again."""
+"""Seconds between writes of the table; after a kill, masks without a row are predicted again."""
 
 
 def run(config: PredictConfig, context: Context) -> None:
@@ -45,9 +45,9 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     """Write a mask for every image; returns the table's rows.
 
     Raises:
-        FundusError: a checkpoint cannot be used; or, after all others are done, images that
-            cannot be used or files that stand in the way; or their drive does not answer within
-            timeout_s.
+        FundusError: a checkpoint cannot be used; a drive does not respond within timeout_s; or,
+            after all other images are done, some images could not be read or some output files
+            already exist with other content.
     """
     looking = f"input={config.input}: finding the images"
     jobs = in_time(lambda: find_jobs(config.input, config.fov), _timeout(config), looking)
@@ -73,7 +73,7 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
 
 
 def _check_places(jobs: Sequence[Job], prediction: ImagePipeline) -> None:
-    """Refuse to write over an image, or two files under one name."""
+    """Refuse to overwrite an input image, or to write two files under one name."""
     inputs = {job.path.resolve() for job in jobs if job.path.is_file()}
     taken: set[Path] = set()
     for job in jobs:
@@ -81,11 +81,11 @@ def _check_places(jobs: Sequence[Job], prediction: ImagePipeline) -> None:
             if path.resolve() in inputs:
                 raise ConfigError(
                     f"output={prediction.config.output}: {plain_name(str(path))} is one of the "
-                    "images; choose another folder"
+                    "input images; choose another folder"
                 )
             if path in taken:
                 raise ConfigError(
-                    f"input={prediction.config.input}: two files would be named "
+                    f"input={prediction.config.input}: two output files would be named "
                     f"{plain_name(str(path))}; predict those folders one by one"
                 )
             taken.add(path)
@@ -110,7 +110,7 @@ def _settings(config: PredictConfig, network: SegmentationNetwork) -> dict[str, 
 
 
 def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfig) -> None:
-    """Masks of different checkpoints or thresholds are never mixed in one folder."""
+    """Refuse to mix masks of different checkpoints or settings in one folder."""
     before = read_json(folder / SETTINGS)
     decisive = {key: settings[key] for key in ("threshold", "tta", "fov", "fov_angle_deg")}
     decisive["checkpoints"] = sorted(settings["checkpoints"].values())
@@ -120,7 +120,7 @@ def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfi
         if changed:
             raise RunFolderError(
                 f"output={config.output}: holds masks of another {', '.join(changed)}; choose "
-                "another folder, or overwrite=true makes all anew"
+                "another folder, or predict all again with overwrite=true"
             )
     write_json(folder / SETTINGS, settings)
 
@@ -143,7 +143,7 @@ def _predict_all(
             terminal.predicting(len(wanted))
             if isinstance(result, UnusableFile):
                 found = f" [{result.found}]" if result.found else ""
-                # The limit is a key of its own here, without a group.
+                # fundus-predict has this key without its group.
                 kind = result.kind.replace("data.max_megapixels", "max_megapixels")
                 problems.add(kind, job.name + found)
             else:
@@ -155,19 +155,19 @@ def _predict_all(
                 write_csv(table, _in_order(rows, jobs))
                 written = time.monotonic()
             stop.raise_if_asked(
-                f"{num_masks} of {len(wanted)} images done; the same command does the rest"
+                f"{num_masks} of {len(wanted)} images done; the same command continues"
             )
     finally:
         terminal.close_bar()
         write_csv(table, _in_order(rows, jobs))
     seconds = time.monotonic() - started
-    kept = f"; {len(jobs) - len(wanted)} were there already" if len(wanted) < len(jobs) else ""
+    kept = f"; {len(jobs) - len(wanted)} already existed" if len(wanted) < len(jobs) else ""
     done = f"{num_masks} image{'s' * (num_masks != 1)} predicted"
     rate = f" ({num_masks / seconds:.2f} images/s)" if num_masks else ""
     terminal.print_line(
         f"{done} in {seconds:.1f} s{rate}{kept}\nmasks and {TABLE}: {prediction.folder}"
     )
-    # Masks often lie beside the images, and then there are many of them.
+    # Masks are often stored beside the images, and then many of them fail.
     hint = " (a pattern such as photos/*.jpg leaves files out)" if len(jobs) > 1 else ""
     problems.raise_if_any(f"input={prediction.config.input}: {done}, the others were not{hint}:")
     return _in_order(rows, jobs)
@@ -182,7 +182,7 @@ def _reading(job: Job) -> str:
 
 
 def _rows_before(table: Path) -> dict[str, Row]:
-    """The rows of an earlier call by image; a table that cannot be read counts as none."""
+    """Rows of an earlier call by image; empty where the table cannot be read."""
     try:
         with table.open(encoding="utf-8", newline="") as file:
             rows = (dict(row) for row in csv.DictReader(file))
@@ -206,6 +206,6 @@ def _is_done(job: Job, prediction: ImagePipeline, rows: dict[str, Row]) -> bool:
 
 
 def _in_order(rows: dict[str, Row], jobs: Sequence[Job]) -> list[Row]:
-    """The rows of this call's images first, in their order; then those of earlier calls."""
+    """Rows of this call's images in their order, then rows of earlier calls."""
     names = list(dict.fromkeys([*(job.name for job in jobs), *rows]))
     return [rows[name] for name in names if name in rows]

@@ -1,4 +1,4 @@
-"""An image's prediction as files: masks, probabilities, overlay, field of view."""
+"""Write a prediction to files: masks, probabilities, overlay, field of view."""
 
 import io
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from PIL import Image
 from fundus_cli.data.samples import UnusableFile
 from fundus_cli.run.files import write_whole
 
-IN_THE_WAY = "stands in the way and is not what this call would write; overwrite=true replaces it"
+IN_THE_WAY = "already exists with different content; set overwrite=true to replace it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFiles:
-    """The files that one image becomes."""
+    """The output files of one image."""
 
     masks: dict[str, Path]
     probabilities: dict[str, Path]
@@ -24,7 +24,7 @@ class OutputFiles:
     fov: Path | None
 
     def paths(self) -> list[Path]:
-        """Every file, the masks last: where they are, all others are too."""
+        """Every file, the masks last: when they exist, all others exist too."""
         single = [path for path in (self.overlay, self.fov) if path is not None]
         return [*self.probabilities.values(), *single, *self.masks.values()]
 
@@ -38,7 +38,7 @@ def output_files(
     overlay: bool,
     fov: bool,
 ) -> OutputFiles:
-    """Where an image's files go; with several structures each has a folder of its own."""
+    """The output files of an image; with several structures, each has its own folder."""
     several = len(structures) > 1
 
     def of_each(base: Path) -> dict[str, Path]:
@@ -53,17 +53,17 @@ def output_files(
 
 
 def mask_pixels(mask: np.ndarray) -> np.ndarray:
-    """(h, w) bool as uint8, 0 and 255."""
+    """Convert (h, w) bool to uint8, 0 and 255."""
     return mask.astype(np.uint8) * np.uint8(255)
 
 
 def probability_pixels(probability: np.ndarray) -> np.ndarray:
-    """(h, w) from 0 to 1 as uint16, 0 to 65535, rounded."""
+    """Convert (h, w) from 0 to 1 to uint16, 0 to 65535, rounded."""
     return np.rint(probability * np.float32(65535)).astype(np.uint16)
 
 
 def write_png(path: Path, pixels: np.ndarray, overwrite: bool) -> None:
-    """Write (h, w) uint8 or uint16, or (h, w, 3) uint8, whole and without any metadata.
+    """Write (h, w) uint8 or uint16, or (h, w, 3) uint8, atomically and without metadata.
 
     Raises:
         UnusableFile: another file has this name, and overwrite is False.
@@ -75,7 +75,7 @@ def write_png(path: Path, pixels: np.ndarray, overwrite: bool) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    # 16-bit noise hardly shrinks, however long one tries.
+    # 16-bit noise hardly compresses, even at high levels.
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1 if pixels.itemsize > 1 else 6)
     write_whole(path, lambda file: file.write(buffer.getbuffer()))
 
@@ -83,7 +83,7 @@ def write_png(path: Path, pixels: np.ndarray, overwrite: bool) -> None:
 def _holds(path: Path, pixels: np.ndarray) -> bool:
     try:
         with Image.open(path, formats=("PNG",)) as image:
-            # The size is compared first, so that no strange file is decoded.
+            # The size is compared first, so that an unrelated file is not decoded.
             return image.size == pixels.shape[1::-1] and np.array_equal(np.asarray(image), pixels)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False

@@ -1,4 +1,4 @@
-"""Which images to predict, and which files each of them becomes."""
+"""Find the images to predict, and name the output file of each."""
 
 import re
 from collections import defaultdict
@@ -20,9 +20,9 @@ class Job:
 
     Attributes:
         path: the image.
-        name: its path below the folder that was asked for, as a table shows it.
-        target: path of its mask below the output folder (and below a structure's folder).
-        fov: its field-of-view mask; None: found in the image.
+        name: its path below the input folder, as in the table.
+        target: path of its mask below the output folder (or below a structure's folder).
+        fov: its field-of-view mask; None: detected in the image.
     """
 
     path: Path
@@ -32,18 +32,18 @@ class Job:
 
 
 def find_jobs(source: str, fov: str | None) -> list[Job]:
-    """The images that `source` names, in order of their names.
+    """Find the images that `source` names, sorted by name.
 
     Args:
-        source: a file, a folder (the images right in it) or a pattern.
+        source: a file, a folder (the images directly in it) or a pattern.
         fov: a folder of field-of-view masks or a template with {id}.
 
     Raises:
-        DataError: there is no image.
+        DataError: no image was found.
     """
     base, paths = _found(source)
     if not paths:
-        raise DataError(f"input={source}: no image there")
+        raise DataError(f"input={source}: no image found")
     relative = [path.relative_to(base) for path in paths]
     masks = _fov_masks(fov)
     return [
@@ -58,11 +58,11 @@ def find_jobs(source: str, fov: str | None) -> list[Job]:
 
 
 def _found(source: str) -> tuple[Path, list[Path]]:
-    """The folder from which names count, and the images in it."""
+    """The folder that names are relative to, and the images in it."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path, _kept(path.iterdir())
-    # A name with brackets may be a pattern, but what is there is meant first; broken links too.
+    # A name with brackets may be a pattern, but an existing file (or broken link) comes first.
     if path.exists() or path.is_symlink():
         return path.parent, [path]
     parts = path.parts
@@ -71,7 +71,7 @@ def _found(source: str) -> tuple[Path, list[Path]]:
         raise DataError(f"input={source}: does not exist")
     base = Path(*parts[:first_open])
     if not base.is_dir():
-        raise DataError(f"input={source}: {base} is no folder")
+        raise DataError(f"input={source}: {base} is not a folder")
     return base, _kept(base.glob("/".join(parts[first_open:])))
 
 
@@ -80,11 +80,11 @@ def _kept(paths: Iterable[Path]) -> list[Path]:
 
 
 def target_names(fundus_images: Sequence[Path]) -> list[Path]:
-    """A mask's path for each image: its own name with the ending .png.
+    """The path of each image's mask: the image's name with the extension .png.
 
-    Where images differ in the ending alone (or in case or Unicode form, which some file
-    systems do not tell apart) all of them keep their ending before .png, and if that is not
-    enough, are numbered.
+    Where names differ only in the extension (or in case or Unicode form, which some file systems
+    do not distinguish), all of them keep their extension before .png; names that are still equal
+    are numbered.
     """
     targets = [path.with_name(image_stem(path.name) + ".png") for path in fundus_images]
     groups = defaultdict(list)
@@ -115,7 +115,7 @@ def _fov_masks(fov: str | None) -> dict[str, list[Path]]:
         folder, name = fov, "{id}.*"
     root = Path(folder or ".").expanduser()
     if not root.is_dir():
-        raise DataError(f"fov={fov}: {root} is no folder")
+        raise DataError(f"fov={fov}: {root} is not a folder")
     return FileIndex(root).find(name)
 
 

@@ -1,6 +1,6 @@
-"""fundus-report behind the door: folders in, pages out.
+"""fundus-report: write pages about runs.
 
-What draws is imported when a page is made, so that a run does not wait for it at its start.
+Plotting libraries are imported when a page is written, so that training starts without them.
 """
 
 import os
@@ -27,7 +27,7 @@ from fundus_cli.run.terminal import Terminal
 
 
 def run(config: ReportConfig, context: Context) -> None:
-    """Make the page of a run, of a folder of runs, or of a list of runs.
+    """Write the page of a run, of a folder of runs, or of a list of runs.
 
     Raises:
         FundusError: as `report`.
@@ -37,7 +37,7 @@ def run(config: ReportConfig, context: Context) -> None:
 
 
 def report(config: ReportConfig, terminal: Terminal) -> Path:
-    """Make the page of a run, of a folder of runs, or of a list of runs; returns its path.
+    """Write the page of a run, of a folder of runs, or of a list of runs; returns its path.
 
     Raises:
         DataError: a path holds no run.
@@ -52,9 +52,9 @@ def report(config: ReportConfig, terminal: Terminal) -> Path:
 
 
 def make_report(folder: Path, terminal: Terminal) -> None:
-    """report.html at the end of a run, and where it is.
+    """Write report.html at the end of a run and print its path.
 
-    A run that is complete does not become a failed one because its page could not be drawn.
+    An error here is a warning: a complete run does not fail because its page could not be written.
     """
     try:
         from fundus_cli.report.run_page import write_report
@@ -63,16 +63,16 @@ def make_report(folder: Path, terminal: Terminal) -> None:
     except Exception as error:
         terminal.record(traceback.format_exc())
         terminal.print_line(
-            f"warning: {REPORT_NAME} could not be made ({type(error).__name__}: {error}); "
+            f"warning: {REPORT_NAME} could not be written ({type(error).__name__}: {error}); "
             f"fundus-report path={folder} tries again"
         )
 
 
 def make_missing_report(output: str, terminal: Terminal) -> None:
-    """The page of a complete run that was killed before its page was there.
+    """Write the page of a complete run that was killed before its page was written.
 
     Raises:
-        RunFolderError: another process holds the folder.
+        RunFolderError: another process has locked the folder.
     """
     with locked(output) as folder:
         if not (folder / REPORT_NAME).exists():
@@ -91,7 +91,7 @@ def _one_run(folder: Path, terminal: Terminal) -> Path:
 
 
 def run_lines(run: Run) -> list[str]:
-    """A run in a few lines: what it is, and its scores."""
+    """Summarise a run in a few lines: its facts and its scores."""
     from fundus_cli.report.run_page import facts
 
     lines = [f"{name + ':':14}{value}" for name, value in facts(run)]
@@ -130,7 +130,7 @@ def _list_of_runs(paths: Sequence[Path], output: Path, terminal: Terminal) -> Pa
     if empty:
         raise DataError(f"path: no run in {list_names(empty)}")
     if len({path.resolve() for path in paths}) < len(paths):
-        raise DataError("path: names one folder twice; keep one of the two")
+        raise DataError("path: a folder is given twice; keep one of the two")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -139,7 +139,7 @@ def _list_of_runs(paths: Sequence[Path], output: Path, terminal: Terminal) -> Pa
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest tails of the paths that are all different."""
+    """The shortest path endings that are all different."""
     whole = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, whole)) + 1):
         names = ["/".join(parts[-length:]) for parts in whole]

@@ -1,6 +1,6 @@
 """fundus-train: train a network and write checkpoints, logs and scores into the run folder.
 
-What takes seconds to import (torch, plots) is imported after the config and the files are checked.
+Slow imports (torch, matplotlib) happen after the config and the files are checked.
 """
 
 import time
@@ -107,7 +107,7 @@ def _record_failure(folder: Path, error: BaseException, terminal: Terminal) -> N
     try:
         write_status(folder, status, exit_code=code, reason=reason)
     except FundusError:
-        terminal.record("the failure could not be written into summary.json")
+        terminal.record("the failure could not be recorded in summary.json")
 
 
 def _train_in(
@@ -167,7 +167,7 @@ def _train_in(
     summary["duration_s"] = round(time.monotonic() - started, 1)
     write_status(folder, "done", **summary)
     terminal.print_line(f"run folder: {folder}")
-    stop.leave_at_once(f"the run is complete but for its page: fundus-report path={folder}")
+    stop.leave_at_once(f"the run is complete except for its page: fundus-report path={folder}")
     make_report(folder, terminal)
     return summary
 
@@ -183,18 +183,18 @@ def _checked_resume(saved: "Checkpoint", config: TrainConfig, dataset: Dataset) 
 
 
 def split_ids(dataset: Dataset) -> dict[str, list[str]]:
-    """Which image went where."""
+    """The ids of each split."""
     ids = {split: [s.id for s in samples] for split, samples in dataset.samples.items()}
     return {**ids, "skipped": list(dataset.skipped)}
 
 
 def model_name(config: TrainConfig, custom: Mapping[str, str]) -> str:
-    """The network in a word or two."""
+    """A short name of the network."""
     return custom.get("model", f"{config.model.name.value} {config.model.base_channels}")
 
 
 def opening_lines(config: TrainConfig, dataset: Dataset, trainer: "Trainer") -> list[str]:
-    """What is about to happen, in two lines."""
+    """The first lines of a run: data set, network, and what is computed after each epoch."""
     sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
     weights = sum(p.numel() for p in trainer.learner.model.parameters())
     network = trainer.learner.custom.get("model", config.model.name.value)
@@ -205,7 +205,7 @@ def opening_lines(config: TrainConfig, dataset: Dataset, trainer: "Trainer") -> 
     ]
     num_test, num_shown = len(dataset.samples.get("test", [])), len(trainer.test_samples)
     if num_shown < num_test:
-        lines.append(f"test loss after each epoch: of {num_shown} of the {num_test} images")
+        lines.append(f"test loss after each epoch: on {num_shown} of the {num_test} images")
     lines += [f"skipped: {name}" for name in dataset.skipped]
     return lines
 
@@ -218,7 +218,7 @@ def _finish(
     context: Context,
     custom: "CustomParts",
 ) -> dict[str, Any]:
-    """Score best.pt exactly as fundus-eval will; returns the summary."""
+    """Score best.pt exactly as fundus-eval does; returns the summary."""
     from fundus_cli.evaluation.scoring import score
     from fundus_cli.inference.ensembles import Member
     from fundus_cli.inference.loading import predictor_of

@@ -1,8 +1,8 @@
-"""Every key of the programs: its type, its allowed values and its range.
+"""Every config key of the programs: type, allowed values and range.
 
-YAML files in configs/ choose values; nothing in YAML or in a checkpoint names code. A range or a
-cross-field rule that is broken raises ConfigError with the dotted key, the value found, what is
-allowed. Defaults live in the YAML files, so that each value is written once.
+The YAML files in configs/ hold the defaults, so that each value is written once. Nothing in YAML
+or in a checkpoint can name code. A value out of range raises ConfigError with the dotted key, the
+value found and what is allowed.
 """
 
 from fundus_cli.config.base import (
@@ -51,7 +51,7 @@ SCHEMAS: dict[str, type] = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-"""The config of each program by its name."""
+"""The config class of each program."""
 
 __all__ = [
     "SCHEMAS",

@@ -1,4 +1,4 @@
-"""What all keys share: ranges that are told in one line, and plain values for files."""
+"""Helpers for all configs: range checks with one-line errors, and conversion to plain values."""
 
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -20,23 +20,24 @@ class Precision(Enum):
 
 
 def require(holds: bool, key: str, value: object, allowed: str) -> None:
-    """Raise ConfigError unless `holds`; NaN never holds because comparisons with it are False."""
+    """Raise ConfigError unless `holds`. Comparisons with NaN are False, so NaN is always
+    refused."""
     if not holds:
         raise ConfigError(f"{key}={value}: must be {allowed}")
 
 
 def require_threshold(value: float | str, words: tuple[str, ...]) -> None:
-    """A threshold is a probability strictly between 0 and 1, or one of `words`."""
+    """Raise ConfigError unless a threshold is strictly between 0 and 1, or one of `words`."""
     holds = value in words if isinstance(value, str) else 0 < value < 1
     allowed = " or ".join(["a number between 0 and 1", *words])
     require(holds, "threshold", value, allowed)
 
 
 def checkpoint_names(value: object) -> list[str]:
-    """One checkpoint's name or a list of several.
+    """The names in a `checkpoint` key that holds one name or a list.
 
     Raises:
-        ConfigError: no name, not a name, or one name twice.
+        ConfigError: there is no name, something that is not a name, or a name given twice.
     """
     names = value if isinstance(value, list) else [value]
     holds = all(isinstance(name, str) and name.strip() for name in names) and bool(names)
@@ -46,7 +47,7 @@ def checkpoint_names(value: object) -> list[str]:
 
 
 def to_plain(config: object) -> object:
-    """Dataclasses, enums and containers as dict, list, str, int, float, bool and None."""
+    """Convert dataclasses, enums and containers to dict, list, str, int, float, bool and None."""
     if is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_plain(getattr(config, f.name)) for f in fields(config)}
     if isinstance(config, Enum):

@@ -8,13 +8,13 @@ from fundus_cli.config.data_config import DataConfig
 
 @dataclass(kw_only=True, slots=True)
 class CheckConfig:
-    """Everything that fundus-check can be told."""
+    """The config of fundus-check."""
 
     data: DataConfig
     fix: bool
     """Write a repaired copy into `output`."""
     contact_sheet: bool
-    """Draw every image with the outline of its masks."""
+    """Write pages that show every image with the outlines of its masks."""
     output: str
 
     def __post_init__(self) -> None:

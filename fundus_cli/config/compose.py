@@ -22,12 +22,12 @@ FIXED_HYDRA_KEYS = (
     *("callbacks", "job_logging", "hydra_logging", "help", "hydra_help", "env", "output_subdir"),
     *("job.chdir", "job.env_set", "job.env_copy", "job.config"),
 )
-"""Parts of Hydra's own config that can name code, set the environment or write elsewhere."""
+"""Parts of Hydra's own config that can name code, set the environment or redirect output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command line, taken apart."""
+    """The program and the overrides of a command line."""
 
     config_name: str
     overrides: tuple[str, ...]
@@ -63,12 +63,12 @@ def compose_config(
 
 
 def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
-    """Hydra's composition as (the program's config, Hydra's own config).
+    """Compose with Hydra; returns (the program's config, Hydra's own config).
 
-    `output` is what Hydra calls its run folder, so that hydra.run.dir=... works too.
+    `output` is Hydra's run folder, so that hydra.run.dir=... works too.
 
     Raises:
-        ConfigError: a YAML file cannot be read or does not fit.
+        ConfigError: a YAML file cannot be read, or does not fit the schema.
     """
     overrides = list(command.overrides)
     if command.config_dir is not None:
@@ -94,7 +94,7 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
 
 
 def _refuse_code(hydra_config: DictConfig, command: Command) -> None:
-    """Raise ConfigError when Hydra's own part of the config would run what a file names."""
+    """Raise ConfigError when Hydra's own config could run code that a file names."""
     for plugin in ("sweeper", "launcher"):
         target = str(hydra_config[plugin].get("_target_"))
         if not target.startswith(PLUGIN_MODULES):
@@ -106,16 +106,16 @@ def _refuse_code(hydra_config: DictConfig, command: Command) -> None:
         if OmegaConf.select(hydra_config, key) != OmegaConf.select(own, key):
             raise ConfigError(
                 f"--config-dir {command.config_dir}: sets hydra.{key}, which can run code; "
-                "a config folder chooses values only"
+                "a config folder may only choose values"
             )
 
 
 def _no_environment(*names: object) -> typing.NoReturn:
     raise ConfigError(
-        f"${{oc.env:{', '.join(map(str, names))}}}: resolvers that read the environment are not "
-        "open here"
+        f"${{oc.env:{', '.join(map(str, names))}}}: resolvers that read the environment are "
+        "disabled"
     )
 
 
-# Whatever the spelling of the interpolation, and in nested ones too.
+# This covers every spelling of the interpolation, and nested ones.
 OmegaConf.register_new_resolver("oc.env", _no_environment, replace=True)

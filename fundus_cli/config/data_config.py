@@ -6,7 +6,7 @@ from enum import Enum
 from fundus_cli.config.base import require
 
 REFERENCE_ANGLE_DEG = 45.0
-"""The commonest field of view of a fundus camera; data.fov_diameter_px is meant for it."""
+"""The most common field of view of a fundus camera, to which data.fov_diameter_px refers."""
 
 
 class Normalisation(Enum):
@@ -27,20 +27,20 @@ class MaskChannel(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class SplitConfig:
-    """Where the files of one split lie, as path templates below data.root with one {id}."""
+    """The files of one split, as path templates below data.root with one {id}."""
 
     image: str
-    """The image. `*` as the ending stands for any image type that can be read."""
+    """The image. `*` as the extension stands for any supported image format."""
     targets: dict[str, str]
     """One mask per structure: name of the structure -> template. The names order the channels."""
     fov: str | None = None
-    """The field-of-view mask, where the set has one; otherwise it is found in the image."""
+    """The field-of-view mask; without one, the field of view is detected in the image."""
     fov_optional: bool = False
-    """Where no field-of-view mask is there at all, find them in the images."""
+    """If no field-of-view mask exists at all, detect the field of view in the images."""
     observer2: dict[str, str] = field(default_factory=dict)
-    """A second observer's masks, scored beside the network."""
+    """Masks of a second annotator, which are scored like the network."""
     ids: list[str] = field(default_factory=lambda: ["*"])
-    """Which {id}s belong to the split: names or shell patterns; `*` takes all."""
+    """The {id}s of the split: names or shell patterns; empty: all."""
 
     def __post_init__(self) -> None:
         named = {"image": self.image, "fov": self.fov}
@@ -72,7 +72,7 @@ class SplitConfig:
 
 @dataclass(kw_only=True, slots=True)
 class DemoConfig:
-    """The generated data set of data=demo."""
+    """Settings of the synthetic images of data=demo."""
 
     train: int
     test: int
@@ -88,54 +88,56 @@ class DemoConfig:
 
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
-    """Files -> samples."""
+    """The data set: its files, its splits, and how images become samples."""
 
     name: str
-    """The preset's name, for reports."""
+    """Name of the preset, for reports."""
     root: str | None
-    """The data set's folder."""
+    """Folder of the data set."""
     train: SplitConfig
     test: SplitConfig | None
-    """null: there is no test split, or its labels are withheld."""
+    """The test split; null: there is none, or its labels are withheld."""
     person: str | None
-    """Regular expression whose first group reads the person from an id: both eyes together."""
+    """Regular expression whose first group is the person in an id, so that both eyes of a person
+    stay
+    in one split."""
     val_fraction: float
-    """Share of the persons of train that is held out to choose the checkpoint and the threshold."""
+    """Share of the training persons held out to choose the checkpoint and the threshold."""
     folds: int | None
-    """k: cut train into k folds; `fold` is held out for validation."""
+    """Number of folds into which train is divided; `fold` is held out for validation."""
     fold: int
     fov_diameter_px: int | None
-    """Images are scaled until a field of view of 45 degrees has this diameter, others in
-    proportion to their angle; null keeps native size."""
+    """Images are scaled so that a field of view of 45 degrees has this diameter, and one of another
+    angle a proportional one; null keeps the native size."""
     patch_px: int | None
-    """Side of the random training patches; null trains on whole images."""
+    """Side of the random training patches in pixels; null: train on whole images."""
     patches_per_epoch: int
-    """Training patches of an epoch, dealt to the images in turn."""
+    """Training patches per epoch, distributed evenly over the images."""
     patches_per_image: int | None
-    """Training patches per image and epoch instead; whole images are taken once."""
+    """Training patches per image and epoch instead; null: patches_per_epoch decides."""
     normalisation: Normalisation
-    """unit: grey levels / 255; fov: then zero mean, unit deviation per channel inside the FOV;
-    local: mean and deviation are those around each pixel."""
+    """unit: grey levels / 255; fov: standardised per channel inside the field of view; local:
+    standardised by the mean and deviation around each pixel."""
     on_bad: OnBad
-    """What to do with a file that cannot be used: stop before training, or skip and record it."""
+    """For a file that cannot be used: stop before training, or skip it and record its name."""
     allow_change: bool
-    """Resume even though files of the data set are not those the run began with."""
+    """Resume although files of the data set have changed since the run started."""
     mask_channel: MaskChannel
-    """Where a mask with an alpha channel keeps its shape."""
+    """The channel that holds the shape of a mask with transparency."""
     mask_threshold: float | None
-    """Share of full scale (0 to 1) above which a grey mask counts; null refuses grey masks."""
+    """Share of full scale (0 to 1) from which a grey pixel of a mask counts; null refuses grey
+    masks."""
     mask_foreground: list[str]
-    """Grey levels or #rrggbb colours that count as the structure, all others being background."""
+    """Grey levels or #rrggbb colours that count as the structure; all others are background."""
     max_megapixels: float
-    """Images with more pixels are refused before they are decoded."""
+    """Images with more megapixels are refused before they are decoded."""
     demo: DemoConfig | None
     fov_angle_deg: float | None = None
-    """Angle that the camera's field of view spans; null: REFERENCE_ANGLE_DEG."""
+    """Angle of the camera's field of view in degrees; null: 45."""
     timeout_s: float = 300.0
-    """Seconds that listing the folder, or reading one image and its masks, may take before the
-    command gives up."""
+    """Timeout in seconds for listing the folder and for reading one image with its masks."""
     cache_gb: float = 4.0
-    """Decoded images held in memory, in gigabytes; those beyond it lie in a temporary file."""
+    """Gigabytes of decoded images kept in memory; the rest is kept in a temporary file."""
 
     def __post_init__(self) -> None:
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
@@ -203,16 +205,16 @@ class DataConfig:
 
     @property
     def angle_deg(self) -> float:
-        """What the camera shows, known or assumed."""
+        """Angle of the camera's field of view, given or assumed."""
         return self.fov_angle_deg or REFERENCE_ANGLE_DEG
 
     @property
     def working_diameter_px(self) -> int | None:
-        """Of the field of view as the network sees it; None: as in the file.
+        """Diameter of the field of view at working resolution; None: native size.
 
-        A camera that shows 30 degrees shows a vessel half again as wide, in shares of its field, as
-        one that shows 45; so that a pixel is the same piece of retina for both, the diameter is
-        `fov_diameter_px` at 45 degrees and in proportion to the angle elsewhere.
+        In a camera with 30 degrees a vessel fills half again as large a share of the field of view
+        as with 45 degrees. So that a pixel covers the same piece of retina for both, the diameter
+        is `fov_diameter_px` at 45 degrees and proportional to the angle otherwise.
         """
         if self.fov_diameter_px is None:
             return None
@@ -220,5 +222,5 @@ class DataConfig:
 
     @property
     def structures(self) -> list[str]:
-        """Names of the structures in channel order."""
+        """Names of the structures in the order of the channels."""
         return list(self.train.targets)

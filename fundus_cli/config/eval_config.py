@@ -17,22 +17,22 @@ class EvalSplit(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class EvalConfig:
-    """Everything that fundus-eval can be told."""
+    """The config of fundus-eval."""
 
     checkpoint: Any
     """A checkpoint file or run folder, or a list of them."""
     data: DataConfig
-    """As in the checkpoint, unless data=... or data.<key>=... says otherwise."""
+    """What to score; the checkpoint's own data set unless data=... or data.<key>=... is given."""
     split: EvalSplit
     device: Device
     precision: Precision | None
-    """null: as in training."""
+    """Precision of the network; null: as in training."""
     threshold: int | float | str
-    """`checkpoint`: the one that training chose."""
+    """Probability from which a pixel counts; `checkpoint`: the threshold that training chose."""
     tta: bool | None
-    """Average the four mirrored versions of each image; null: as in training."""
+    """Test-time augmentation: average over four flips of each image; null: as in training."""
     shape_metrics: bool
-    """Centrelines, distances of outlines and widths; about three seconds per large image."""
+    """Compute clDice, outline distances and scores by width; about 3 s per large image."""
     overlays: int
     output: str
 

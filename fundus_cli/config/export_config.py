@@ -15,16 +15,16 @@ class ExportFormat(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class ExportConfig:
-    """Everything that fundus-export can be told."""
+    """The config of fundus-export."""
 
     checkpoint: Any
     """One file or run folder, or a list of them."""
     format: ExportFormat
     file: str | None
-    """null: the checkpoint's own name with the format's ending."""
+    """The file to write; null: the checkpoint's name with the extension of the format."""
     overwrite: bool
     tta: bool | None
-    """Average the four mirrored versions inside the graph; null: as in training."""
+    """Average over four flips inside the graph; null: as in training."""
 
     def __post_init__(self) -> None:
         names = checkpoint_names(self.checkpoint)

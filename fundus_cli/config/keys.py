@@ -1,4 +1,4 @@
-"""The dotted keys of a config, and the nearest one to a key that does not exist."""
+"""List the dotted keys of a config, and suggest the nearest one for an unknown key."""
 
 import difflib
 import typing
@@ -9,7 +9,7 @@ from fundus_cli.errors import ConfigError
 
 
 def check_key(key: str, schema: type) -> None:
-    """Raise ConfigError, with the nearest key, unless `key` leads somewhere in the schema."""
+    """Raise ConfigError with the nearest existing key unless `key` exists in the schema."""
     if leads_somewhere(key.split("."), schema):
         return
     every_key = list(all_keys(schema))
@@ -35,7 +35,7 @@ def _is_dict(annotation: object) -> bool:
 
 
 def leads_somewhere(parts: Sequence[str], schema: type) -> bool:
-    """Whether the parts of a dotted key name a field of a dataclass, or what a mapping may hold."""
+    """Whether a dotted key, split at the dots, names a field or an entry of a mapping field."""
     hints = typing.get_type_hints(schema)
     annotation = hints.get(parts[0])
     if annotation is None:

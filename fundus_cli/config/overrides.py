@@ -1,6 +1,6 @@
-"""The words of a command line: Hydra's grammar, checked against the keys and choices there are.
+"""Parse overrides with Hydra's grammar and check them against the existing keys and choices.
 
-Everything a user can mistype is found here, before a file is read or made.
+Every typing error is found here, before a file is read or written.
 """
 
 import difflib
@@ -24,11 +24,11 @@ HYDRA_KEYS = re.compile(
     r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|sweeper\.(?!custom_search_space).+"
     r"|launcher\..+)|hydra/(sweeper|launcher)"
 )
-"""The keys of Hydra itself that may be set; others can name code, which a key should not do."""
+"""Keys of Hydra's own config that may be set; others could name code."""
 
 
 def choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """Names that can follow `group=`, ours and those of the user's own folder."""
+    """Names that can follow `group=`: the shipped ones and those of the user's config folder."""
     folders: list[Any] = [resources.files(CONFIG_MODULE) / group]
     if config_dir is not None:
         folders.append(config_dir / group)
@@ -43,7 +43,7 @@ def choices(group: str, config_dir: Path | None = None) -> list[str]:
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[Override]:
-    """Hydra's grammar, with each refusal naming the argument and its quoted form."""
+    """Parse arguments with Hydra's grammar; errors name the argument and its quoted form."""
     parser = OverridesParser.create()
     parsed = []
     for argument in arguments:
@@ -55,7 +55,7 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
 
 
 def quoted(key: str, value: str) -> str:
-    """`key="value"` as Hydra's grammar reads it back, whatever characters the value has."""
+    """`key="value"` in Hydra's grammar, quoted for any characters in the value."""
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f'{key}="{escaped}{chr(92) * trailing}"'
@@ -72,7 +72,7 @@ def _how_to_write(argument: str) -> str:
 def check_overrides(
     overrides: Sequence[Override], schema: type, config_dir: Path | None, multirun: bool
 ) -> None:
-    """Raise ConfigError for the first override that names no key, no choice, or no single value."""
+    """Raise ConfigError for the first override with an unknown key, choice, or several values."""
     seen: set[str] = set()
     for override in overrides:
         key = override.key_or_group
@@ -81,12 +81,13 @@ def check_overrides(
         seen.add(key)
         line = override.input_line or key
         if "_target_" in line:
-            raise ConfigError(f"{line}: _target_ names code; configs choose values only")
+            raise ConfigError(f"{line}: _target_ names code; configs may only choose values")
         if key.startswith("hydra"):
             if not HYDRA_KEYS.fullmatch(key):
                 raise ConfigError(
-                    f"{key}: not open here; of Hydra's own keys hydra.run.dir, hydra.sweep.dir, "
-                    "hydra.sweep.subdir, hydra/sweeper, hydra/launcher and below can be set"
+                    f"{key}: cannot be set; of Hydra's own keys only hydra.run.dir, "
+                    "hydra.sweep.dir, hydra.sweep.subdir, hydra/sweeper, hydra/launcher and those "
+                    "below can"
                 )
             continue
         if override.is_sweep_override() and not multirun:
@@ -118,13 +119,13 @@ def _nearest(found: str, allowed: Sequence[str]) -> str:
 
 
 def expand_sweep(overrides: Sequence[Override]) -> list[list[str]]:
-    """The override list of every job of a grid sweep, in Hydra's order."""
+    """The overrides of every job of a grid sweep, in Hydra's order."""
     batches = BasicSweeper.split_arguments(list(overrides), None)
     return [list(job) for batch in batches for job in batch]
 
 
 def choices_of(overrides: Sequence[Override]) -> list[Override]:
-    """Without the sweeps that only their sweeper can expand: single values, choices of a group."""
+    """Overrides that can be checked before a search: single values and choices of a group."""
     return [
         override
         for override in overrides

@@ -14,34 +14,35 @@ from fundus_cli.config.base import (
 
 @dataclass(kw_only=True, slots=True)
 class PredictConfig:
-    """Everything that fundus-predict can be told."""
+    """The config of fundus-predict."""
 
     checkpoint: Any
     """One file or run folder, or a list of them."""
     input: str
-    """An image, a folder or a pattern."""
+    """An image, a folder of images or a pattern."""
     output: str
     fov: str | None
-    """Field-of-view masks as folder or template; null, or no mask for an image: found in it."""
+    """Field-of-view masks: a folder or a template; without a mask the field of view is detected."""
     fov_angle_deg: float | None
-    """Angle that the images' camera shows; null: as that of the training images."""
+    """Angle of the camera's field of view in degrees; null: that of the training images."""
     probability: bool
     """Write probabilities as 16-bit PNG."""
     overlay: bool
-    """Write the image with the structures drawn on it."""
+    """Write overlays of the predicted structures on the images."""
     fov_mask: bool
-    """Write the field of view."""
+    """Write the field of view as a mask."""
     overwrite: bool
     threshold: int | float | str
-    """`checkpoint`: the one that training chose; of several checkpoints the mean."""
+    """Probability from which a pixel counts; `checkpoint`: the threshold that training chose, of
+    several checkpoints the mean."""
     tta: bool | None
-    """Average the four mirrored versions of each image; null: as in training."""
+    """Test-time augmentation: average over four flips of each image; null: as in training."""
     device: Device
     precision: Precision | None
-    """null: as in training."""
+    """Precision of the network; null: as in training."""
     max_megapixels: float | None
     timeout_s: float
-    """Seconds that finding the images, or reading one, may take before it gives up."""
+    """Timeout in seconds for finding the images and for reading one of them."""
 
     def __post_init__(self) -> None:
         checkpoint_names(self.checkpoint)

@@ -8,12 +8,12 @@ from fundus_cli.config.base import require
 
 @dataclass(kw_only=True, slots=True)
 class ReportConfig:
-    """Everything that fundus-report can be told."""
+    """The config of fundus-report."""
 
     path: Any
     """A run folder, a folder of runs, or a list of run folders to compare."""
     output: str
-    """The folder for the page that compares several runs; other pages go where they belong."""
+    """The folder for a page that compares several runs; the page of a run goes into its folder."""
 
     def __post_init__(self) -> None:
         listed = self.path if isinstance(self.path, list) else [self.path]

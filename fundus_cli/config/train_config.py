@@ -44,9 +44,9 @@ class ModelConfig:
     base_channels: int
     """Channels of the first level; each level doubles them."""
     depth: int
-    """How often the image is halved."""
+    """Number of times the image is downsampled by 2."""
     prior_bias: bool
-    """Start the last bias at the log-odds of each structure in train instead of PyTorch's draw."""
+    """Initialise the last bias at the log-odds of each structure in train."""
 
     def __post_init__(self) -> None:
         require(
@@ -76,7 +76,7 @@ class OptimizerConfig:
     """Learning rate; the peak where a schedule changes it."""
     weight_decay: float
     momentum: float = 0.0
-    """For muon and sgd only."""
+    """Momentum of muon and sgd; the others ignore it."""
 
     def __post_init__(self) -> None:
         require(0 < self.lr < math.inf, "optimizer.lr", self.lr, "a number above 0")
@@ -91,7 +91,7 @@ class OptimizerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SchedulerConfig:
-    """The learning rate as a function of the step."""
+    """The learning-rate schedule."""
 
     name: SchedulerName
     warmup_fraction: float = 0.0
@@ -116,35 +116,36 @@ class SchedulerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class AugmentConfig:
-    """Random changes of the training patches."""
+    """Random augmentation of the training patches."""
 
     flips: bool
-    """Mirror left-right and up-down, each half of the time."""
+    """Flip left-right and up-down, each with probability 1/2."""
     rotation_deg: float
-    """Turn by an angle drawn evenly from -this to +this."""
+    """Rotate by an angle uniform in -this to +this."""
     scale: float
-    """Zoom by a factor drawn (on a log scale) from 1/(1+this) to 1+this."""
+    """Zoom by a factor log-uniform in 1/(1+this) to 1+this."""
     zoom: float = 1.0
-    """The zoom around which others are drawn; below 1 what is learned on is smaller than what is
-    seen later."""
+    """Centre of the random zoom range. Below 1, structures are smaller in training patches than at
+    inference."""
     brightness: float
-    """Add up to +-this (in units of full scale) to all channels."""
+    """Add a value in -this to +this (1: full scale) to all channels."""
     contrast: float
     """Multiply all channels by 1/(1+this) to 1+this around the image's mean."""
     colour: float
     """Multiply each channel on its own by 1/(1+this) to 1+this."""
     detail: float = 0.0
-    """Multiply what differs from the surroundings by 1/(1+this) to 1+this."""
+    """Multiply the local contrast by 1/(1+this) to 1+this."""
     illumination: float = 0.0
-    """Multiply by a light that varies slowly over the patch, from exp(-this) to exp(this)."""
+    """Multiply by an illumination that varies slowly over the patch, from exp(-this) to
+    exp(this)."""
     sharpness: float = 0.0
     """Blur or sharpen: add -this to +this times the difference to a blurred copy."""
     blur_px: float = 0.0
-    """Blur every other patch by a Gaussian of a standard deviation up to this (pixels)."""
+    """Blur half of the patches with a Gaussian of a standard deviation up to this (pixels)."""
     grey: float = 0.0
-    """Move the channels up to this share towards one grey picture, mixed at random from them."""
+    """Mix the channels by up to this share with a random weighted average of them."""
     noise: float = 0.0
-    """Add noise of a standard deviation up to this (in units of full scale)."""
+    """Add noise of a standard deviation up to this (1: full scale)."""
 
     def __post_init__(self) -> None:
         require(
@@ -162,7 +163,7 @@ class AugmentConfig:
 
 @dataclass(kw_only=True, slots=True)
 class TrainConfig:
-    """Everything that fundus-train can be told."""
+    """The config of fundus-train."""
 
     data: DataConfig
     model: ModelConfig
@@ -176,27 +177,27 @@ class TrainConfig:
     device: Device
     precision: Precision
     threshold: int | float | str
-    """Probability from which a pixel counts; `auto`: the best Dice on val, without one on train."""
+    """Probability from which a pixel counts; `auto`: best Dice on val, or on train without val."""
     ema_decay: float
-    """Share of the average of the weights that each step keeps; 0: the last weights are scored."""
+    """Decay of the EMA of the weights, which is scored; 0: score the last weights."""
     tta: bool
-    """Average the four mirrored versions of each image when scoring at the end."""
+    """Test-time augmentation: average over four flips of each image when scoring at the end."""
     overlays: int
-    """How many test images are drawn with hits, misses and false alarms."""
+    """Number of the worst test images to write overlays of (TP, FN and FP in colours)."""
     tracker: TrackerName
-    """Where the epochs are told beside log.csv and report.html."""
+    """Experiment tracker, in addition to log.csv and report.html."""
     output: str
     """The run folder."""
     resume: str | None
-    """null: start anew; auto: continue what `output` holds, or start when it is empty."""
+    """null: start a new run; auto: continue the run in `output`, or start one if there is none."""
     overwrite: bool
     """Move an earlier run in `output` aside before starting."""
     save_every_min: float
     """Minutes between checkpoints inside an epoch."""
     compile: bool = False
-    """Train with torch.compile; where that is not possible, without."""
+    """Train with torch.compile where possible."""
     init_from: str | None = None
-    """A checkpoint, or the run folder that holds it, whose weights the run begins with."""
+    """A checkpoint, or its run folder, from which to initialise the weights (fine-tuning)."""
 
     def __post_init__(self) -> None:
         require(self.resume in (None, "auto"), "resume", self.resume, "null or auto")

@@ -1,4 +1,4 @@
-"""Plain or composed mappings to one typed config, every key, type and range checked.
+"""Convert plain or composed mappings to typed configs, with every key, type and range checked.
 
 OmegaConf merges a mapping into the dataclasses of this package. A config stored in a checkpoint or
 in JSON goes through `from_plain`, which treats it as data only.
@@ -39,7 +39,7 @@ def first_line(error: BaseException) -> str:
 
 
 def to_typed(config: DictConfig | dict[str, Any], schema: type[Config]) -> Config:
-    """The dataclass of a composed or stored config, every key, type and range checked.
+    """Convert a composed or stored config to its dataclass, with every key, type and range checked.
 
     Raises:
         ConfigError: with the dotted key, the value found and what is allowed.
@@ -80,9 +80,9 @@ def _typed_error_text(error: OmegaConfBaseException, schema: type) -> str:
 
 
 def from_plain(plain: object, schema: type[Config]) -> Config:
-    """The dataclass of a config read from JSON or a checkpoint, treated as data only.
+    """Convert a config read from JSON or a checkpoint to its dataclass, treating it as data only.
 
-    Interpolations are refused, so a stranger's file reads no environment and no other key.
+    Interpolations are refused, so that a foreign file cannot read the environment or other keys.
 
     Raises:
         ConfigError: the content does not fit the schema.
@@ -96,9 +96,9 @@ def from_plain(plain: object, schema: type[Config]) -> Config:
 def _refuse_interpolation(plain: object) -> None:
     for key, value in _leaves(plain):
         if isinstance(value, str) and "${" in value:
-            raise ConfigError(f"{key}={value}: a stored config holds values only")
+            raise ConfigError(f"{key}={value}: a stored config may hold values only")
         if not isinstance(value, (str, int, float, bool, types.NoneType)):
-            raise ConfigError(f"{key}: {type(value).__name__} is no config value")
+            raise ConfigError(f"{key}: {type(value).__name__} is not a config value")
 
 
 def change_data(stored: DataConfig, changes: Mapping[str, object]) -> DataConfig:

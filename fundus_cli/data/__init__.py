@@ -1,1 +1,1 @@
-"""Files to checked samples to batches."""
+"""From files to checked samples to batches."""

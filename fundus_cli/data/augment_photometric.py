@@ -1,7 +1,7 @@
-"""Random changes of what a camera and a retina look like: light, contrast, colour, sharpness.
+"""Photometric augmentation: illumination, contrast, colour, sharpness, noise.
 
-Full scale is 0 to 1; where images are normalised locally it stands for -LOCAL_LIMIT to
-LOCAL_LIMIT deviations, and each change means the same share of that.
+Full scale is 0 to 1. Where images are normalised locally, it stands for -LOCAL_LIMIT to LOCAL_LIMIT
+standard deviations, and every parameter is the same share of that range.
 """
 
 import functools
@@ -15,45 +15,46 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fundus_cli.data.augment_geometric import Draws
+from fundus_cli.data.augment_geometric import AugmentParams
 from fundus_cli.data.gpu_transfer import on_device
 
 SURROUNDINGS_PX = 16
-"""Side of the blocks whose means are the surroundings of a pixel: wider than any vessel's wall."""
+"""Side of the blocks whose means approximate the local mean; wider than any vessel's wall."""
 FINE = (6 / 16, 4 / 16, 1 / 16)
-"""A binomial filter from its middle, close to a Gaussian of 1 px; what it takes away is fine
-structure."""
-Change = Callable[[Draws, Tensor], Tensor]
-"""change(draws of N samples, (N, 3, H, W)) -> a new picture of the same shape."""
+"""Half of a binomial filter, from its centre; close to a Gaussian of 1 px, it removes fine
+detail."""
+Change = Callable[[AugmentParams, Tensor], Tensor]
+"""change(parameters of N samples, (N, 3, H, W)) -> a new tensor of the same shape."""
 NORMAL_NUMBERS = 2**20
-"""Noise is made of twice so many."""
+"""Half the number of normal numbers that all noise is composed of."""
 STRETCH = 2**19
-"""Of so many in a row at most; a patch of 256 px has 3 * 2**16 values."""
+"""Maximum number of consecutive ones; a patch of 256 px has 3 * 2**16 values."""
 
 
-def apply_photometric(draws: Draws, image: Tensor) -> Tensor:
-    """Grey, detail, light, blur, sharpness, noise, contrast, brightness, colour; clamped once.
+def apply_photometric(params: AugmentParams, image: Tensor) -> Tensor:
+    """Apply channel mixing, local contrast, illumination, blur, sharpness, noise, contrast,
+    brightness and colour in this order, then clamp.
 
-    Black surroundings change like all else.
+    The black surround changes like the rest.
 
     Args:
-        draws: of N samples.
+        params: of N samples.
         image: (N, 3, H, W) float32, 0 to 1.
 
     Returns:
         (N, 3, H, W), 0 to 1; the image itself where nothing changes.
     """
-    changes = _changes(draws)
+    changes = _changes(params)
     if not changes:
         return image
     if image.device.type != "cpu":
         for _, change in changes:
-            image = change(draws, image)
+            image = change(params, image)
         return image.clamp(0, 1)
-    # A processor takes one sample after the other: each stays in the cache until it is done.
+    # On a CPU, one sample at a time stays in the cache until it is done.
     result = torch.empty(image.shape)
     for n in range(len(image)):
-        own, sample = draws.of(n), image[n : n + 1]
+        own, sample = params.of(n), image[n : n + 1]
         for concerned, change in changes:
             if concerned[n]:
                 sample = change(own, sample)
@@ -61,36 +62,38 @@ def apply_photometric(draws: Draws, image: Tensor) -> Tensor:
     return result
 
 
-def _changes(draws: Draws) -> list[tuple[NDArray[np.bool_], Change]]:
-    """Those that concern any sample, in order, and (N,) whether they concern each."""
-    recoloured = (draws.contrast != 1) | (draws.brightness != 0) | (draws.colour != 1).any(axis=1)
+def _changes(params: AugmentParams) -> list[tuple[NDArray[np.bool_], Change]]:
+    """The changes that apply to any sample, in order, and (N,) whether each applies to a sample."""
+    recoloured = (
+        (params.contrast != 1) | (params.brightness != 0) | (params.colour != 1).any(axis=1)
+    )
     every: tuple[tuple[Any, Change], ...] = (
-        (draws.grey != 0, _greyer),
-        (draws.detail != 1, _detailed),
-        (draws.light.any(axis=(1, 2)), _lit),
-        (draws.blur_px != 0, _blurred),
-        (draws.sharpness != 0, _sharper),
-        (draws.noise != 0, _noisy),
+        (params.grey != 0, _greyer),
+        (params.detail != 1, _detailed),
+        (params.light.any(axis=(1, 2)), _lit),
+        (params.blur_px != 0, _blurred),
+        (params.sharpness != 0, _sharper),
+        (params.noise != 0, _noisy),
         (recoloured, _recoloured),
     )
     return [(concerned, change) for concerned, change in every if concerned.any()]
 
 
-def _greyer(draws: Draws, image: Tensor) -> Tensor:
-    """Each channel moved towards the grey picture, as one product per pixel."""
-    share = draws.grey[:, None, None]
-    mixture = (1 - share) * np.eye(3, dtype=np.float32) + share * draws.grey_weights[:, None]
+def _greyer(params: AugmentParams, image: Tensor) -> Tensor:
+    """Mix each channel with the grey image, as one matrix product per pixel."""
+    share = params.grey[:, None, None]
+    mixture = (1 - share) * np.eye(3, dtype=np.float32) + share * params.grey_weights[:, None]
     mixed = on_device(mixture, image.device) @ image.flatten(2)
     return mixed.reshape(image.shape)
 
 
-def _recoloured(draws: Draws, image: Tensor) -> Tensor:
+def _recoloured(params: AugmentParams, image: Tensor) -> Tensor:
     """colour * (contrast * (image - mean) + mean + brightness), not clamped.
 
     The mean is one number per image, over its channels and pixels.
     """
     contrast, brightness, colour = (
-        _per_sample(values, image) for values in (draws.contrast, draws.brightness, draws.colour)
+        _per_sample(values, image) for values in (params.contrast, params.brightness, params.colour)
     )
     mean = image.mean((1, 2, 3), keepdim=True)
     return (image * (contrast * colour)).add_(((1 - contrast) * mean + brightness) * colour)
@@ -101,27 +104,28 @@ def _per_sample(values: NDArray[np.float32], image: Tensor) -> Tensor:
     return on_device(values, image.device).reshape(len(values), -1, 1, 1)
 
 
-def _detailed(draws: Draws, image: Tensor) -> Tensor:
-    return _stretched(image, _surroundings(image), draws.detail)
+def _detailed(params: AugmentParams, image: Tensor) -> Tensor:
+    return _stretched(image, _surroundings(image), params.detail)
 
 
-def _sharper(draws: Draws, image: Tensor) -> Tensor:
-    return _stretched(image, _filtered(image, FINE), 1 + draws.sharpness)
+def _sharper(params: AugmentParams, image: Tensor) -> Tensor:
+    return _stretched(image, _filtered(image, FINE), 1 + params.sharpness)
 
 
-def _blurred(draws: Draws, image: Tensor) -> Tensor:
-    every = zip(torch.split(image, 1), draws.blur_px.tolist(), strict=True)
+def _blurred(params: AugmentParams, image: Tensor) -> Tensor:
+    every = zip(torch.split(image, 1), params.blur_px.tolist(), strict=True)
     blurred = [_filtered(one, _gaussian(sd)) if sd else one for one, sd in every]
     return blurred[0] if len(blurred) == 1 else torch.cat(blurred)
 
 
 def _stretched(image: Tensor, around: Tensor, factor: NDArray[np.float32]) -> Tensor:
-    """What differs from `around` times each sample's factor."""
+    """Multiply the difference to the local mean `around` by each sample's factor."""
     return (image - around).mul_(_per_sample(factor, image)).add_(around)
 
 
 def _surroundings(image: Tensor) -> Tensor:
-    """Means of blocks and their neighbours, linear between the blocks' middles."""
+    """Local mean: means over blocks and their neighbours, interpolated between the block
+    centres."""
     side = min(SURROUNDINGS_PX, *image.shape[-2:])
     (means_down, down), (means_across, across) = (
         _block_means(length, side, image.device) for length in image.shape[-2:]
@@ -145,9 +149,9 @@ def _block_means(length: int, side: int, device: torch.device) -> tuple[Tensor, 
     return means.to(device), _weights("linear", num, num * side, False, device)[:length]
 
 
-def _lit(draws: Draws, image: Tensor) -> Tensor:
-    """Times factors that vary slowly over the patch, the same for every channel."""
-    grid = on_device(draws.light, image.device)[:, None]
+def _lit(params: AugmentParams, image: Tensor) -> Tensor:
+    """Multiply by an illumination that varies slowly over the patch, equal for all channels."""
+    grid = on_device(params.light, image.device)[:, None]
     down, across = (
         _weights("bicubic", num, length, True, image.device)
         for num, length in zip(grid.shape[-2:], image.shape[-2:], strict=True)
@@ -168,16 +172,16 @@ def _weights(mode: str, num: int, length: int, align_corners: bool, device: torc
 
 
 def _gaussian(sd_px: float) -> list[float]:
-    """The middle of a filter of three deviations' reach, and what follows it on either side."""
+    """Half of a Gaussian filter cut at three standard deviations, from its centre."""
     shares = [math.exp(-(k**2) / (2 * sd_px**2)) for k in range(math.ceil(3 * sd_px) + 1)]
     total = 2 * math.fsum(shares) - 1
     return [share / total for share in shares]
 
 
 def _filtered(image: Tensor, shares: Sequence[float]) -> Tensor:
-    """(N, C, H, W) filtered down and across by a middle and what is the same on both its sides.
+    """(N, C, H, W) filtered along both axes by a symmetric filter, given from its centre.
 
-    A sum of shifted pictures takes a quarter of the time of a convolution per channel.
+    A sum of shifted images takes a quarter of the time of a convolution per channel.
     """
     reach = len(shares) - 1
     image = F.pad(image, (reach,) * 4, mode="replicate")
@@ -191,21 +195,21 @@ def _filtered(image: Tensor, shares: Sequence[float]) -> Tensor:
     return image
 
 
-def _noisy(draws: Draws, image: Tensor) -> Tensor:
-    """Each sample with noise of its own added: two stretches of fixed normal numbers.
+def _noisy(params: AugmentParams, image: Tensor) -> Tensor:
+    """Add noise to each sample: the sum of two stretches of a fixed table of normal numbers.
 
-    They begin where the sample's seed says, so that within a stretch the sums are independent and
-    normal; to draw them afresh takes ten times as long. What a sample has more than STRETCH
-    values gets numbers from further places.
+    The sample's seed decides where the stretches start, so within a stretch the sums are
+    independent and normal; sampling new numbers takes ten times as long. Samples with more than
+    STRETCH values use further stretches.
     """
     first, second = _normal_numbers(image.device)
     places = NORMAL_NUMBERS - STRETCH
     flat = image.reshape(len(image), -1)
     noisy = torch.empty_like(flat)
-    seeds, sds = draws.noise_seed.tolist(), draws.noise.tolist()
+    seeds, sds = params.noise_seed.tolist(), params.noise.tolist()
     for quiet, loud, seed, sd in zip(flat, noisy, seeds, sds, strict=True):
         for piece, start in enumerate(range(0, len(quiet), STRETCH)):
-            # Odd steps through a power of two: no place comes again before all have been.
+            # Odd steps modulo a power of two visit every position before one repeats.
             one = (seed + 387_277 * piece) % places
             other = (seed // places + 611_953 * piece) % places
             before, after = (row[start : start + STRETCH] for row in (quiet, loud))
@@ -216,6 +220,6 @@ def _noisy(draws: Draws, image: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=2)
 def _normal_numbers(device: torch.device) -> Tensor:
-    """(2, NORMAL_NUMBERS) with a variance of one half, drawn on the CPU: every device has them."""
+    """(2, NORMAL_NUMBERS) with a variance of one half, sampled on the CPU, equal on all devices."""
     stream = torch.Generator().manual_seed(0)
     return torch.randn(2, NORMAL_NUMBERS, generator=stream).mul_(0.5**0.5).to(device)

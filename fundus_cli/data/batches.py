@@ -1,4 +1,4 @@
-"""Samples to training batches, each a function of (seed, epoch, index) alone."""
+"""Assemble training batches, each a pure function of (seed, epoch, index)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MAX_CENTRE_TRIES = 32
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one optimizer step sees.
+    """The input of one optimizer step.
 
     Attributes:
         image: (N, 3, H, W) float32, normalised, 0 outside the field of view where that is set.
@@ -40,7 +40,7 @@ class Batch:
 
 
 class TrainingSampler:
-    """Cuts, changes and stacks training patches from images held in memory."""
+    """Crops, augments and stacks training patches from images in memory."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TrainingSampler:
         self.augmentation = augmentation
         self.seed = seed
         self.device = device
-        # Normalising a patch by itself would take its borders for the image's.
+        # Normalising a patch on its own would treat its borders as those of the image.
         self._images = {s.id: s.image for s in samples}
         if data.normalisation is Normalisation.local:
             store = SampleStore(data.cache_gb * 1e9)
@@ -74,7 +74,7 @@ class TrainingSampler:
         return self.length
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """The image of one patch: all in turn, going on in the next epoch."""
+        """The image of one patch: images take turns, across epochs too."""
         return self.samples[(epoch * self.length + index) % len(self.samples)]
 
     def order(self, epoch: int) -> np.ndarray:
@@ -85,7 +85,7 @@ class TrainingSampler:
         """The patches with these indices, on the device."""
         indices = [int(i) for i in indices]
         samples = [self.sample(epoch, i) for i in indices]
-        draws = augment.draw(self.augmentation, self.seed, epoch, indices)
+        params = augment.sample_params(self.augmentation, self.seed, epoch, indices)
         patch = self.data.patch_px
         if patch is None:
             hw = (
@@ -93,13 +93,13 @@ class TrainingSampler:
                 max(s.fov_mask.shape[1] for s in samples),
             )
             padded = np.stack([_padded(_planes(s, self._images[s.id]), hw) for s in samples])
-            planes = augment.apply_geometry(draws, on_device(padded, self.device), hw)
+            planes = augment.apply_geometry(params, on_device(padded, self.device), hw)
         else:
             centres = [
                 self._centre(s, patch, epoch, i) for s, i in zip(samples, indices, strict=True)
             ]
-            planes = self._patches(samples, centres, draws, patch)
-        image = apply_photometric(draws, planes[:, :3])
+            planes = self._patches(samples, centres, params, patch)
+        image = apply_photometric(params, planes[:, :3])
         fov_mask = planes[:, -1:] > 0.999
         match self.data.normalisation:
             case Normalisation.fov:
@@ -112,14 +112,14 @@ class TrainingSampler:
         self,
         samples: Sequence[Sample],
         centres: Sequence[tuple[int, int]],
-        draws: augment.Draws,
+        params: augment.AugmentParams,
         patch: int,
     ) -> Tensor:
         """(N, 3 + S + 1, patch, patch) float32, 0 to 1, around a pixel of each, on the device."""
         side, hw = augment.window_px(self.augmentation, patch), (patch, patch)
         if self._resident is not None:
             resident = self._resident.windows(samples, centres, side)
-            return augment.apply_geometry(draws, resident, hw)
+            return augment.apply_geometry(params, resident, hw)
 
         def cut(n: int, rows: int, columns: int) -> Tensor:
             sample = samples[n]
@@ -129,9 +129,9 @@ class TrainingSampler:
             return torch.from_numpy(window)
 
         if self.device.type == "cpu":
-            return augment.apply_geometry_cutting(draws, cut, (side, side), hw)
+            return augment.apply_geometry_cutting(params, cut, (side, side), hw)
         windows = np.stack([cut(n, 0, 0).numpy() for n in range(len(samples))])
-        return augment.apply_geometry(draws, on_device(windows, self.device), hw)
+        return augment.apply_geometry(params, on_device(windows, self.device), hw)
 
     def _centre(self, sample: Sample, patch: int, epoch: int, index: int) -> tuple[int, int]:
         """A pixel of the field of view, moved inwards so that the patch stays on the image."""
@@ -146,7 +146,7 @@ class TrainingSampler:
 
 
 def whole_image(sample: Sample, normalisation: Normalisation, device: torch.device) -> Batch:
-    """One whole image as the network sees it when nothing is drawn."""
+    """One whole image as a batch, without augmentation."""
     image, fov_mask = prepared_image(sample, normalisation, device)
     target = torch.from_numpy(sample.target)[None].to(device).float().div_(255)
     return Batch(image, target, fov_mask, (sample.id,))
@@ -173,7 +173,7 @@ def _padded(planes: list[np.ndarray], hw: tuple[int, int]) -> np.ndarray:
 def _cut_window(
     sample: Sample, image: np.ndarray, centre: tuple[int, int], window: np.ndarray
 ) -> None:
-    """Fill (3 + S + 1, h, w) uint8 with what is around a pixel; beyond the frame all is 0."""
+    """Fill (3 + S + 1, h, w) uint8 with the window around a pixel; 0 beyond the image."""
     have_y, have_x = window.shape[1:]
     top, left = centre[0] - have_y // 2, centre[1] - have_x // 2
     height, width = sample.fov_mask.shape

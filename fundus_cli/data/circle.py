@@ -1,4 +1,4 @@
-"""The circle that a region's border lies on, and the straight lines that cut it off."""
+"""Fit the circle that a region's border lies on, and the straight lines that cut it off."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 MIN_BORDER_POINTS = 24
-"""A border of fewer points is too short to tell a circle from another shape."""
+"""A border with fewer points is too short to distinguish a circle from another shape."""
 MIN_CLOSE_POINTS = 12
-"""A circle must have so many border points within the tolerance."""
+"""Minimum number of border points within the tolerance of a circle."""
 MAX_CANDIDATES = 180
 """Triples of border points that are tried for each of TRIPLES."""
 TRIPLES = ((1 / 3, 2 / 3), (1 / 4, 1 / 2), (1 / 6, 1 / 3), (1 / 6, 2 / 3))
 """How far along the border a triple's second and third point lie from its first."""
 CLEAR_SHARE = 0.95
-"""A circle near so many of the points needs no further candidates."""
+"""With this share of the points near a circle, no further candidates are tried."""
 MIN_ROUND_SHARE = 0.7
 """Share of the border that must lie on the circle (straight cuts and the frame left out)."""
 MIN_ARC_BINS = 15
-"""So many of 90 bins of 4 degrees must hold border points that lie on the circle."""
+"""Minimum number of the 90 bins of 4 degrees that must hold border points on the circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Circle:
     bottom: float = np.inf
 
     def enlarged(self, factor: int) -> "Circle":
-        """The same circle on a picture with `factor` times as many pixels along each side."""
+        """The same circle in an image with `factor` times as many pixels along each side."""
         shift = (factor - 1) / 2
         places = (self.x, self.y, self.left, self.right, self.top, self.bottom)
         x, y, *cuts = (factor * place + shift for place in places)

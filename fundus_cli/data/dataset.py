@@ -1,4 +1,4 @@
-"""A data config to the checked images of train, val and test, all problems told at once."""
+"""Load the images of train, val and test for a data config, reporting all problems at once."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The images of each split, and what was noticed while reading them."""
+    """The samples of each split, and warnings from reading them."""
 
     structures: tuple[str, ...]
     samples: dict[str, list[Sample]]
@@ -41,12 +41,12 @@ class Dataset:
 def resolve_root(
     config: DataConfig, generating: Callable[[int], None] = lambda total: None
 ) -> Path:
-    """The data set's folder; data=demo is drawn on first use, with `generating` called as it goes.
+    """The data set's folder; data=demo is generated on first use, with progress to `generating`.
 
     Raises:
         ConfigError: no data.root is given.
         DataError: the folder does not exist.
-        MachineError: its drive does not answer within data.timeout_s.
+        MachineError: its drive does not respond within data.timeout_s.
     """
     if config.demo is not None and config.name == "demo":
         root = Path(config.root).expanduser() if config.root else demo_folder(config)
@@ -68,7 +68,7 @@ def resolve_root(
 
 
 def demo_folder(config: DataConfig) -> Path:
-    """Where the synthetic images of these settings are kept."""
+    """The folder of the synthetic images with these settings."""
     settings = json.dumps([GENERATOR_VERSION, to_plain(config.demo)], sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return Path("outputs") / "demo" / digest
@@ -86,7 +86,7 @@ def load_dataset(
         config: the data config.
         splits: which of train, val and test to read.
         progress: called once per image read with the number of images in all.
-        drawing: the same for each image that data=demo draws.
+        generating: likewise for each image that data=demo generates.
 
     Raises:
         ConfigError, DataError: with everything that is wrong.
@@ -103,7 +103,9 @@ def load_dataset(
     wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
     samples, bad = _read_all(wanted, config, root, progress)
     if config.on_bad is OnBad.stop:
-        bad.raise_if_any(f"data.root={root}: files that cannot be used (data.on_bad=skip goes on)")
+        bad.raise_if_any(
+            f"data.root={root}: files that cannot be used (data.on_bad=skip skips them)"
+        )
     skipped = tuple(line for _, names in bad.items() for line in names)
     _refuse_duplicates(samples)
     for split in ("train",) if "train" in splits else ():
@@ -122,10 +124,10 @@ def load_dataset(
 def _find_files(
     config: DataConfig, root: Path, splits: Sequence[str]
 ) -> dict[str, list[SampleFiles]]:
-    """The files of the wanted splits, those of val still among train's.
+    """The files of the wanted splits; those of val are still part of train.
 
     Raises:
-        DataError: with everything that does not pair.
+        DataError: with everything that does not match.
     """
     problems = Problems()
     index = FileIndex(root)

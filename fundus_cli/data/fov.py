@@ -1,4 +1,4 @@
-"""The field of view, found in the image: the bright disc on its dark surround."""
+"""Detect the field of view of an image: the bright disc on its dark surround."""
 
 import math
 from dataclasses import replace
@@ -10,25 +10,25 @@ from scipy import ndimage
 from fundus_cli.data.circle import MIN_CLOSE_POINTS, Circle, fit_circle, refined_circle
 
 REDUCED_PX = 512
-"""The disc is looked for on a copy whose longer side is at most this long."""
+"""Longer side of the reduced copy on which the disc is detected."""
 CONTRAST_SHARES = (0.12, 0.2, 0.06, 0.3, 0.45)
 """Thresholds to try, as shares of the way from the surround's level to the retina's."""
 MIN_CONTRAST = 6.0
-"""Grey levels (of 255) that the retina must be above its surround."""
+"""Minimum difference between retina and surround in grey levels (of 255)."""
 MAX_BLACK = 16.0
-"""An image without contrast at or below this grey level shows nothing."""
+"""An image without contrast and at or below this grey level counts as black."""
 MAX_SURROUND_SHARE = 0.35
-"""A corner brighter than this share of the retina's level is no dark surround."""
+"""A corner brighter than this share of the retina's level does not count as dark surround."""
 MAX_SLOPE_SHARE = 0.25
 """Share of the surround in the upper half of its levels, above which it is mere vignetting."""
 MIN_AREA_SHARE = 0.01
-"""A bright region smaller than this share of the picture is a reflection or a text mark."""
+"""A bright region smaller than this share of the image is a reflection or text."""
 SMALL_PX = 150
-"""In a picture below this size, smoothing shifts the border by one pixel instead of two."""
+"""In an image below this size, smoothing shifts the border by one pixel instead of two."""
 
 
 def find_fov(image: np.ndarray) -> np.ndarray:
-    """The disc in which the retina is seen, without text marks or reflections.
+    """Detect the disc that shows the retina, without text or reflections.
 
     A reduced copy is cut at several levels between the surround's and the retina's. The first cut
     whose border lies on a circle wins, and that circle is moved to the edge's half height at full
@@ -38,7 +38,7 @@ def find_fov(image: np.ndarray) -> np.ndarray:
         image: (H, W, 3) uint8.
 
     Returns:
-        (H, W) bool; all True where no dark surround can be told from the retina, all False where
+        (H, W) bool; all True where there is no dark surround, all False where
         the image is black.
     """
     height, width = image.shape[:2]
@@ -175,7 +175,7 @@ def _above_half_height(level: np.ndarray, region: np.ndarray, surround: float) -
     for _ in range(depth):
         deep = _eroded(deep, beyond=True)
     above[deep] = np.maximum(above[deep], 0.0)
-    # Marks outside the region are bright, too, and must not count as inside.
+    # Text outside the region is bright too and must not count as inside.
     above[~region] = np.minimum(above[~region], -1e-3)
     return np.asarray(above)
 

@@ -1,4 +1,4 @@
-"""Arrays to the device that computes, and images that stay there."""
+"""Copy arrays to the device, and keep the images on a GPU where they fit."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from fundus_cli.data.samples import Sample
 
 MAX_MEMORY_SHARE = 0.4
-"""Images may take this share of a GPU's free memory; the rest is for the network."""
+"""Maximum share of a GPU's free memory for images; the rest is for the network."""
 
 
 def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """The same numbers on the device; a GPU fetches them while the processor goes on."""
+    """The same numbers on the device; the copy to a GPU is asynchronous."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor.to(device)
@@ -22,16 +22,16 @@ def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
 
 
 def zeros_and_ones(mask: Tensor) -> Tensor:
-    """A bool mask as float32; through bytes, which PyTorch turns into floats ten times faster."""
+    """A bool mask as float32; via uint8, which PyTorch converts ten times faster."""
     return mask.view(torch.uint8).float()
 
 
 class ResidentImages:
-    """Images and masks that lie on a device as bytes, so that windows are cut there.
+    """Images and masks as bytes on a device, where windows are cropped.
 
     Args:
         samples: with unique ids.
-        images: (3, H, W) uint8 by id, what the network sees of an image before augmentation.
+        images: (3, H, W) uint8 by id, the normalised images before augmentation.
         device: where to hold them.
     """
 
@@ -74,5 +74,5 @@ class ResidentImages:
 
 
 def num_bytes(samples: Sequence[Sample]) -> int:
-    """What `ResidentImages` of these samples take."""
+    """Memory in bytes that `ResidentImages` of these samples needs."""
     return sum(s.fov_mask.size * (3 + len(s.target) + 1) for s in samples)

@@ -1,4 +1,4 @@
-"""One image file to one image, without guessing or misreading in silence."""
+"""Read an image file, and refuse what cannot be read unambiguously."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""One image file to one 0/1 mask: what is unclear is refused with the option that decides it."""
+"""Read a mask file as 0 and 1, and refuse ambiguous ones with the key that decides."""
 
 import re
 from dataclasses import dataclass
@@ -50,14 +50,14 @@ FOV_NOT_TWO_VALUED = "field-of-view mask has grey levels or colours far from bla
 
 MAX_COLOURS = 256
 LABEL_SHARE = 15 / 255
-"""Levels 0 to 15 of 255 are rather the numbers of structures than shades of one."""
+"""Levels 0 to 15 of 255 are taken for class indices rather than grey shades."""
 FOV_EDGE_SHARE = 0.1
 """A JPEG's ringing along the border stays below this share; of an image, more is mid-grey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskRule:
-    """How data.mask_channel, data.mask_threshold and data.mask_foreground say masks are meant."""
+    """How masks are read: data.mask_channel, data.mask_threshold and data.mask_foreground."""
 
     channel: MaskChannel
     threshold: float | None
@@ -92,7 +92,7 @@ def read_mask(path: Path, rule: MaskRule, max_megapixels: float) -> NDArray[np.u
     that share of full scale in its brightest channel.
 
     Raises:
-        BadFile: damaged, not an image, or open to more than one reading.
+        BadFile: damaged, not an image, or ambiguous.
     """
     pixels = read_pixels(path, rule, max_megapixels)
     if rule.foreground:

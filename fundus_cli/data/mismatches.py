@@ -1,4 +1,4 @@
-"""What does not pair: one record per mismatch, and the line in which training tells it."""
+"""Files that do not match: one record per mismatch, and its error message."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class MismatchKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """One image or mask that the templates of a split do not pair.
+    """One image or mask without a counterpart under the templates of a split.
 
     Attributes:
         role: `image`, `<structure> mask`, `field-of-view mask` or `second observer`.
@@ -36,7 +36,7 @@ class Mismatch:
     near: Path | None = None
 
     def told(self) -> tuple[str, str]:
-        """(kind, offender) as `Problems` gathers them."""
+        """(kind, offender) for `Problems`."""
         what = f"{self.split} {self.role}"
         match self.kind:
             case MismatchKind.no_image:
@@ -56,5 +56,5 @@ class Mismatch:
 
 
 def plain_id(identifier: str) -> str:
-    """The id without what easily goes wrong in a name: case and leading zeros."""
+    """The id in lower case and without leading zeros, which are easily mistyped."""
     return re.sub(r"0+(?=\d)", "", identifier.casefold())

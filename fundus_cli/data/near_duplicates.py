@@ -1,4 +1,4 @@
-"""Images that are the same picture: byte for byte, re-encoded, or scaled."""
+"""Find duplicates across splits: identical, re-encoded or rescaled images."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,21 +11,21 @@ from scipy.ndimage import gaussian_filter1d
 from fundus_cli.data.samples import Sample
 
 SIGNATURE_PX = 64
-"""Side of the thumbnail that is compared: enough for large vessels, too few for marks of JPEG."""
+"""Side of the compared thumbnail: fine enough for large vessels, too coarse for JPEG artefacts."""
 BACKGROUND_PX = 4.0
-"""Deviation, in thumbnail pixels, of the blur that is taken off: what is left is disc and vessels,
+"""Standard deviation, in thumbnail pixels, of the blur that is subtracted: disc and vessels remain,
 without the bright field that all images share."""
 SAME_PICTURE = 0.8
-"""Correlation from which two images are one picture; see docs/reliability.md for the gap
-that it stands in."""
+"""Correlation from which two images count as near-duplicates; docs/reliability.md shows the gap
+between different and equal images."""
 BLUR = gaussian_filter1d(np.eye(SIGNATURE_PX, dtype=np.float32), BACKGROUND_PX, axis=0)
 """Blurs a thumbnail, applied from both sides; many times faster than the filter itself."""
 BLOCK = 1024
-"""So many images of each split are compared at a time."""
+"""Images of each split that are compared at a time."""
 
 
 def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
-    """What an image looks like, as a unit vector of SIGNATURE_PX**2; all 0 without contrast.
+    """Signature of an image, a unit vector of SIGNATURE_PX**2 values; all 0 without contrast.
 
     The dot product of two signatures is the correlation of the two pictures' fine contrast inside
     the field of view. The field of view is cut out and scaled to one size, so that neither the
@@ -54,7 +54,7 @@ def _thumbnail(plane: np.ndarray) -> NDArray[np.float32]:
 
 
 def duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
-    """`train/a.png = test/b.png` for every picture whose pixels stand in two splits."""
+    """`train/a.png = test/b.png` for all images with identical pixels in two splits."""
     places = defaultdict(list)
     for split, of_split in samples.items():
         for sample in of_split:
@@ -67,7 +67,7 @@ def duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
 
 
 def near_duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]:
-    """`train/a.png ~ test/b.jpg (correlation 0.99)` for pictures that look the same."""
+    """`train/a.png ~ test/b.jpg (correlation 0.99)` for near-duplicates in two splits."""
     splits = [(split, of_split) for split, of_split in samples.items() if of_split]
     signatures = [_signatures(of_split) for _, of_split in splits]
     found = []
@@ -89,7 +89,7 @@ def _signatures(samples: Sequence[Sample]) -> NDArray[np.float32]:
 def _alike(
     ones: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[tuple[int, int, float]]:
-    """(i, j, correlation) of pictures that look the same, by blocks of a table that stay small."""
+    """(i, j, correlation) of near-duplicates, computed in blocks to bound the memory."""
     for top in range(0, len(ones), BLOCK):
         for left in range(0, len(others), BLOCK):
             table = ones[top : top + BLOCK] @ others[left : left + BLOCK].T

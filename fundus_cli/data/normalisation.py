@@ -1,8 +1,8 @@
-"""What a network sees instead of grey levels: deviations from the image, or from around.
+"""Normalise images, globally in the field of view or locally.
 
-`fov` takes one mean and one deviation per channel of an image, so that exposure and colour of a
-camera drop out. `local` takes them around every pixel, so that uneven illumination and the contrast
-of a region drop out too.
+`fov` standardises each channel by its mean and standard deviation in the field of view, which
+removes exposure and colour of a camera. `local` standardises by the mean and deviation around each
+pixel, which also removes uneven illumination and regional contrast.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,14 @@ from fundus_cli.data.gpu_transfer import on_device, zeros_and_ones
 from fundus_cli.data.samples import FundusImage
 
 LOCAL_SIGMA_PX = 40
-"""Around a pixel means this Gaussian: a twentieth of the default field of view of 800 px."""
+"""Standard deviation of the Gaussian of local means: 1/20 of the default field of view of 800
+px."""
 LOCAL_LIMIT = 4.0
-"""Deviations beyond this many local standard deviations are cut off."""
+"""Values are clamped to this many local standard deviations."""
 BLOCK_PX = 8
 """Side of the blocks whose means the Gaussian is taken over; small beside LOCAL_SIGMA_PX."""
 MIN_STD = 1 / 255
-"""One grey level: what lies below is noise of the file format."""
+"""One grey level: smaller deviations are noise of the file format."""
 
 
 def normalise(image: Tensor, fov_mask: Tensor, fundus_images: Sequence[FundusImage]) -> Tensor:
@@ -42,10 +43,10 @@ def normalise(image: Tensor, fov_mask: Tensor, fundus_images: Sequence[FundusIma
 
 
 def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
-    """Deviation of each pixel from the mean around it, in standard deviations around it.
+    """Standardise each pixel by the local mean and the local standard deviation.
 
-    Both are weighted by a Gaussian of LOCAL_SIGMA_PX and count pixels of the field of view alone,
-    so that its edge is no edge. Made of operations that export.
+    Both are weighted by a Gaussian of LOCAL_SIGMA_PX over pixels of the field of view alone, so
+    that its border leaves no edge. Uses operations that can be exported.
 
     Args:
         image: (N, 3, H, W) float32, 0 to 1, whole images.
@@ -63,7 +64,7 @@ def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
 
 
 def _around(planes: Tensor) -> Tensor:
-    """Gaussian mean around the middle of each block; never 0, so that it may divide."""
+    """Gaussian mean around the centre of each block; never 0, so that one can divide by it."""
     height, width = planes.shape[-2:]
     planes = F.pad(planes, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))
     blocks = F.avg_pool2d(planes, BLOCK_PX)

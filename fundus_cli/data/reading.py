@@ -1,4 +1,4 @@
-"""Images read by several threads or processes, of which one that hangs ends in a line."""
+"""Read images in several threads or processes, with a timeout for each."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +27,7 @@ def read_samples(
 ) -> list[Sample | UnusableFile]:
     """Decode and check every image, in the order of `files`.
 
-    Those beyond data.cache_gb lie in a temporary file.
+    Those beyond data.cache_gb are kept in a temporary file.
 
     Raises:
         MachineError: an image took longer than data.timeout_s, or the disk is full.
@@ -50,15 +50,15 @@ def _sample_or_refusal(files: SampleFiles, config: DataConfig, root: Path) -> Sa
     try:
         return read_sample(files, config, root)
     except UnusableFile as error:
-        # Not the one that was raised: its traceback holds on to the decoded pixels.
+        # A new exception: the traceback of the raised one keeps the decoded pixels alive.
         return UnusableFile(error.path, error.kind, error.found)
 
 
 def read_again(path: Path, config: DataConfig) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) of an image that was read before, to be drawn on.
+    """Read the pixels (H, W, 3) of an image again, for an overlay.
 
     Raises:
-        DataError: it is no longer what it was.
+        DataError: the file has changed.
         MachineError: it takes longer than data.timeout_s.
     """
     try:

@@ -1,8 +1,8 @@
-"""One image, with its masks or alone, decoded, checked and held in memory as bytes.
+"""Decode, check and prepare one image, alone or with its masks.
 
-Each file is decoded once per run. The image, its soft targets and its field of view are kept
-at the working resolution as uint8; the annotation at native size is kept as packed bits, because
-scores are computed there.
+Each file is decoded once per run. The image, its soft targets and its field of view are kept as
+uint8 at working resolution. The annotation is also kept as packed bits at native size, where scores
+are computed.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from fundus_cli.errors import DataError
 
 
 class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the program)
-    """One file of an image cannot be used.
+    """A file of an image cannot be used.
 
     Attributes:
         path: the file.
         kind: what is wrong and what to do, the same text for every file with this problem.
-        found: the value found in this file, may be empty.
+        found: the value found in this file; may be empty.
     """
 
     def __init__(self, path: Path, kind: str, found: str = "") -> None:
@@ -114,7 +114,7 @@ class Sample(FundusImage):
 
 
 def mask_rule(config: DataConfig) -> MaskRule:
-    """How masks are read, from the data config."""
+    """The rule for reading masks that the data config sets."""
     return MaskRule(
         channel=config.mask_channel,
         threshold=config.mask_threshold,
@@ -159,7 +159,7 @@ def read_for_prediction(
     Args:
         identifier: the image's id.
         path: its file.
-        fov_path: its field-of-view mask; None: found in the image.
+        fov_path: its field-of-view mask; None: detected in the image.
         config: the checkpoint's data config, for the working resolution and the size limit.
 
     Raises:
@@ -191,7 +191,7 @@ def prepare_pixels(
     Args:
         identifier: the image's id.
         pixels: (h, w, 3) uint8, upright.
-        fov: (h, w) bool; None: the field of view is found in the image.
+        fov: (h, w) bool; None: the field of view is detected in the image.
         config: the checkpoint's data config, for the working resolution.
 
     Raises:
@@ -207,7 +207,7 @@ def prepare_pixels(
 def prepare(
     identifier: str, image: np.ndarray, fov: np.ndarray, origin: str, wanted_px: int | None
 ) -> FundusImage:
-    """Scale an image (h, w, 3) uint8 with its field of view (h, w) bool to what a network sees.
+    """Scale an image (h, w, 3) uint8 with its field of view (h, w) bool to working resolution.
 
     Args:
         identifier: the image's id.
@@ -252,7 +252,7 @@ def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        # hashlib.file_digest clears four times as much memory first, whatever the file's size.
+        # hashlib.file_digest allocates and clears a larger buffer, which is slow for small files.
         while block := file.read(1 << 16):
             digest.update(block)
     return digest.hexdigest()
@@ -292,9 +292,9 @@ def resize_mask(mask: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
 
 
 def level_counts(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """How often each level 0 to 255 occurs inside: (C, 256) integers.
+    """Histogram of the levels 0 to 255 inside the field of view, (C, 256) integers.
 
-    They say all about means and medians, 20 times faster than the pixels themselves.
+    Means and medians follow from it 20 times faster than from the pixels.
 
     Args:
         image: (H, W, 3) or (H, W) uint8.

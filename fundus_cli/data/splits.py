@@ -1,4 +1,4 @@
-"""Train and validation, cut by a hash of the person: both eyes together, stable as files come."""
+"""Split off validation images by a hash of the person, so that both eyes stay together."""
 
 import hashlib
 import os
@@ -9,10 +9,10 @@ from fundus_cli.errors import ConfigError, DataError
 
 
 def person_of(identifier: str, pattern: str | None) -> str:
-    """The person that an image's id names; the id itself without a pattern or a match.
+    """The person in an image's id; the id itself without a pattern or a match.
 
     Raises:
-        ConfigError: the pattern is no regular expression with a group.
+        ConfigError: the pattern is not a regular expression with one group.
     """
     if pattern is None:
         return identifier
@@ -33,16 +33,16 @@ def hash_share(name: str) -> float:
 def hold_out(
     ids: Sequence[str], *, person: str | None, val_fraction: float, folds: int | None, fold: int
 ) -> set[str]:
-    """Ids of train that are held out for validation.
+    """The training ids that are held out for validation.
 
-    A share: a person is held out when the hash of the name falls below `val_fraction`, so adding
-    images never moves an old one; the share is met on average. If that would hold out
-    nobody, the person with the smallest hash is; if everybody, the one with the largest stays.
-    Folds: persons in the order of their hash are dealt to the folds in turn, so that sizes
-    differ by one person at most.
+    With a share, a person is held out when the hash of the name is below `val_fraction`, so adding
+    images never moves an old one, and the share is met on average. If nobody would be held out, the
+    person with the smallest hash is; if everybody would, the one with the largest hash stays.
+    With folds, persons in the order of their hash are assigned to the folds in turn, so that sizes
+    differ by at most one person.
 
     Raises:
-        DataError: fewer persons than folds, or a single person to cut.
+        DataError: there are fewer persons than folds, or only one person to split.
     """
     if folds is None and val_fraction == 0:
         return set()

@@ -1,8 +1,8 @@
-"""Path templates to matched files, with every mismatch named.
+"""Match files to path templates, and report every mismatch.
 
 A template is a path below the data set's folder with {id} in it, as in
-`training/images/{id}_training.tif`. Endings match in any case; `.*` stands for every image type
-that can be read; `.tif` also finds `.tiff`, `.jpg` also `.jpeg`, and `.ppm` also `.ppm.gz`.
+`training/images/{id}_training.tif`. Extensions match in any case; `.*` stands for every supported
+image format; `.tif` also finds `.tiff`, `.jpg` also `.jpeg`, and `.ppm` also `.ppm.gz`.
 """
 
 import fnmatch
@@ -21,7 +21,7 @@ from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.errors import DataError, Problems
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)
-"""Names that systems and editors leave behind; never images."""
+"""Names of files that systems and editors create; never images."""
 
 TWIN_SUFFIXES = {".tif": r"\.tiff?", ".tiff": r"\.tiff?", ".jpg": r"\.jpe?g", ".jpeg": r"\.jpe?g"}
 
@@ -43,7 +43,7 @@ class SampleFiles:
 
 
 class FileIndex:
-    """The files below a folder, listed once per directory whatever the number of templates."""
+    """The files below a folder; each directory is listed once, for any number of templates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -133,7 +133,7 @@ class Pairing:
     mismatches: list[Mismatch]
 
     def files(self, identifier: str) -> SampleFiles:
-        """What there is of one image; masks may be missing."""
+        """The existing files of one image; masks may be missing."""
         return SampleFiles(
             id=identifier,
             image=self.images[identifier],
@@ -143,7 +143,7 @@ class Pairing:
         )
 
     def is_complete(self, identifier: str) -> bool:
-        """Whether an image has all the files that its split asks for."""
+        """Whether an image has all files that its split requires."""
         has_targets = all(identifier in files for files in self.targets.values())
         return has_targets and (not self.has_fov or identifier in self.fovs)
 

@@ -1,1 +1,1 @@
-"""Probabilities to counts to metrics to a table with its protocol written on it."""
+"""Evaluation: from probabilities to metrics, with the protocol beside every number."""

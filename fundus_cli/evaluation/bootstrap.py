@@ -1,4 +1,4 @@
-"""How far a score depends on which images were scored: resampling them (Efron 1979)."""
+"""Confidence intervals and paired tests by bootstrap over images (Efron 1979)."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ Floats = npt.NDArray[np.float64]
 
 DRAWS = 2000
 CHUNK = 200
-"""Draws whose curves are held in memory at a time."""
+"""Bootstrap samples whose curves are kept in memory at a time."""
 UNDEFINED: Interval = (math.nan, math.nan)
 
 
 def times_sampled(num_images: int, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """(draws, num_images): how often each image is in each set drawn with replacement.
+    """(draws, num_images): how often each image is in each bootstrap sample.
 
     Args:
         num_images: images in a set.

@@ -1,4 +1,4 @@
-"""Pixels counted as hits, misses and false alarms, and the metrics that follow from the counts."""
+"""Count TP, FP, FN and TN pixels, and compute the metrics that follow from the counts."""
 
 from dataclasses import dataclass
 

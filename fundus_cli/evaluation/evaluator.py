@@ -1,4 +1,4 @@
-"""Probabilities to metrics with their protocol: one function for training and fundus-eval."""
+"""Evaluate probabilities against annotations; training and fundus-eval share this code."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ from fundus_cli.evaluation.protocol import REGIONS, Protocol
 from fundus_cli.evaluation.tally import ImageScores, Tally
 
 MAX_WORKERS = 4
-"""Images scored at a time; a large one takes some hundred MB meanwhile."""
+"""Images scored at a time; a large one needs some hundred MB."""
 
 ScoresByRegion = dict[str, dict[str, ImageScores]]
 """{region: {structure: scores of one image}}."""
@@ -71,11 +71,11 @@ class Evaluation:
 
 
 class Evaluator:
-    """Takes images one by one; memory grows by 25 kB for each, not by its size.
+    """Collects the scores of images one by one, in about 25 kB per image of any size.
 
     Args:
         structures: names of the channels.
-        protocol: where the threshold comes from and what else is to be written on the numbers.
+        protocol: the threshold and everything else that the scores depend on.
     """
 
     def __init__(self, structures: Sequence[str], protocol: Protocol) -> None:
@@ -108,7 +108,7 @@ class Evaluator:
         return found
 
     def add(self, annotation: Annotation, scores: ScoresByRegion) -> None:
-        """Take the scores of one more image."""
+        """Add the scores of one image."""
         for region, by_name in scores.items():
             for name, own in by_name.items():
                 self._tallies[region][name].add(own)
@@ -146,16 +146,16 @@ def evaluate(
     shape_metrics: bool = True,
     progress: Callable[[int], object] = lambda total: None,
 ) -> list[Evaluation]:
-    """Score every image once with each of several predictions, whatever order they come in.
+    """Score every image with each of several predictions; the order of the images has no effect.
 
-    An image is scored on a thread of its own while the next ones are predicted.
+    An image is scored in another thread while the next ones are predicted.
 
     Args:
         predict: a sample to probabilities (S, h, w) float32 at native size, one per protocol.
         samples: the images.
         structures: names of the S channels.
         protocols: one for each prediction.
-        shape_metrics: whether to work out centrelines, distances of outlines and widths.
+        shape_metrics: whether to compute clDice, outline distances and scores by width.
         progress: called after each image with the number of all; what it raises ends the scoring.
     """
     evaluators = [Evaluator(structures, protocol) for protocol in protocols]

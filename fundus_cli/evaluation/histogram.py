@@ -1,4 +1,4 @@
-"""Probabilities of any number of pixels in fixed memory, and the curves and areas they give."""
+"""Histograms of probabilities in bounded memory, and the curves and areas computed from them."""
 
 import math
 from collections.abc import Sequence

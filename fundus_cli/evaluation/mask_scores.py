@@ -1,4 +1,4 @@
-"""One binary mask against the annotation: a network's prediction or a second observer's."""
+"""Score a binary mask against the annotation: a prediction or a second observer's mask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MASK_METRICS = (*COUNT_METRICS, "cldice", "hd95_px", "mean_surface_distance_px")
 
 @dataclass(frozen=True, slots=True)
 class ShapeScores:
-    """What is read from the shapes of two masks.
+    """Shape metrics of two masks.
 
     `centrelines` is None for what is too thick; `widths` are counted inside the field of view only.
     """
@@ -58,7 +58,7 @@ class MaskScores:
 
 
 class Annotation:
-    """What one image is scored against, at native size; shapes are worked out once.
+    """The annotation of one image at native size; its shapes are computed once.
 
     Args:
         sample: the image.

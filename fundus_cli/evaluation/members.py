@@ -1,4 +1,4 @@
-"""Several networks on the same images: each one's scores, their spread, and the ensemble's."""
+"""Scores of several networks on the same images, their deviation, and the ensemble's scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ SHOWN = (("dice", "dice"), ("sensitivity", "sens"), ("specificity", "spec"), ("a
 
 
 def with_members(ensemble: Evaluation, members: Mapping[str, Evaluation]) -> Evaluation:
-    """The ensemble's scores with what its members reached alone beside them.
+    """Add the scores of the members alone to those of the ensemble.
 
     Args:
         ensemble: scores of the averaged prediction.

@@ -1,4 +1,4 @@
-"""Bins for float32 probabilities: as fine as a given number of them allows for what was seen."""
+"""Bins for float32 probabilities, as fine as their maximum number allows for the data."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,34 +1,34 @@
-"""What a score depends on beside the weights, written beside every number."""
+"""The protocol of a score: everything that it depends on besides the weights."""
 
 from dataclasses import dataclass
 from typing import Any
 
 REGIONS = ("fov", "whole")
-"""Pixels inside the field of view; every pixel of the image, the dark corners included."""
+"""`fov`: pixels inside the field of view; `whole`: every pixel, with the dark corners."""
 
 AGGREGATION = (
     "pooled: counts and pixels of all images taken together, then divided once; per_image: "
     "mean and sample deviation over images; interval_95: percentiles of the pooled value over "
-    "2000 sets of images drawn with replacement"
+    "2000 sets of images sampled with replacement"
 )
 
 WHERE = {
     "fov": "pixels inside the field of view only",
-    "whole": "every pixel, the dark surround included",
+    "whole": "every pixel, including the dark surround",
 }
 ORIGIN = {
     "val": "chosen for the best Dice on validation images",
-    "train": "chosen for the best Dice on the training images, not mirrored",
+    "train": "chosen for the best Dice on the training images",
     "fixed": "fixed beforehand",
     "given": "given by hand for this evaluation",
     "mean of members": "the mean of the members' own thresholds",
 }
-"""Where a threshold can come from; the images being scored are not among it."""
+"""Possible origins of a threshold. The images being scored are never one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What a score depends on.
+    """Everything that a score depends on besides the weights.
 
     Attributes:
         data: name of the data set.
@@ -37,11 +37,11 @@ class Protocol:
         threshold: probability from which a pixel counts.
         threshold_origin: a key of ORIGIN.
         checkpoint_rule: how the epoch of the weights was chosen.
-        trained_on: name of the data set that the weights learned from, and what else they did.
+        trained_on: name of the training data set, and whether the run was fine-tuned.
         num_models: networks whose predictions are averaged.
-        tta: whether predictions are averaged over the four mirrored versions; None where only
-            some members of an ensemble do.
-        dtype: number format of the network.
+        tta: whether predictions are averaged over four flips; None if only for some members of an
+            ensemble.
+        dtype: precision of the network.
     """
 
     data: str
@@ -78,9 +78,9 @@ class Protocol:
         fundus_images = "image" if self.num_images == 1 else "images"
         ensemble = f"{self.num_models} networks averaged; " if self.num_models > 1 else ""
         mirrored = {
-            True: ", averaged over the four mirrored versions",
+            True: ", averaged over four flips",
             False: "",
-            None: ", by some members averaged over the four mirrored versions",
+            None: ", averaged over four flips by some members",
         }[self.tta]
         return (
             f"{self.num_images} {self.split} {fundus_images} of {self.data} at native size, "

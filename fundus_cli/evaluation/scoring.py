@@ -135,7 +135,7 @@ def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
 
 
 def checkpoint_rule(saved: Checkpoint) -> str:
-    """By what rule this checkpoint's epoch was taken."""
+    """The rule by which the checkpoint's epoch was chosen."""
     epoch = saved.progress.epoch
     if saved.progress.best_score is not None and saved.path.name == "best.pt":
         return f"epoch {epoch}, best Dice on validation images"
@@ -143,9 +143,9 @@ def checkpoint_rule(saved: Checkpoint) -> str:
 
 
 def trained_on(saved: Checkpoint) -> str:
-    """The data set that a checkpoint's weights learned from, as its run called it."""
+    """The name of the data set that a checkpoint's weights were trained on."""
     data = saved.config.data
     fold = f" (fold {data.fold} of {data.folds} left out)" if data.folds else ""
-    # What that other run was trained on is known by its files alone.
-    begun = ", begun with the weights of another run" if saved.config.init_from else ""
+    # The data of the other run is only known by the hashes of its files.
+    begun = ", fine-tuned from another run" if saved.config.init_from else ""
     return f"{data.name}{fold}{begun}"

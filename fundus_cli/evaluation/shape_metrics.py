@@ -1,4 +1,4 @@
-"""Metrics of shape, for one structure of one image: centrelines kept, distance of outlines."""
+"""Shape metrics of one structure in one image: clDice and distances between outlines."""
 
 import math
 from collections.abc import Callable
@@ -22,14 +22,15 @@ _skeleton: Callable[[Bools], Bools] = morphology.skeletonize
 
 
 class Shape:
-    """One mask inside its region, with what several metrics ask of it worked out once.
+    """One mask inside its region, with its centreline and outline computed once.
 
     Args:
         mask: (H, W).
         region: (H, W), True where a pixel counts; the mask is cut to it before anything else.
 
     Attributes:
-        mask: (H + 2, W + 2), with a line of background around it: beyond the picture is outside.
+        mask: (H + 2, W + 2), with a line of background around it, because pixels beyond the image
+            are outside.
     """
 
     def __init__(self, mask: Bools, region: Bools) -> None:

@@ -1,4 +1,4 @@
-"""The scores of one structure in one region, gathered image by image."""
+"""Collect the scores of one structure in one region, image by image."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from fundus_cli.evaluation.mask_scores import (
 from fundus_cli.evaluation.threshold_curves import curves_of
 
 BINS_PER_IMAGE = 2**10
-"""What is kept of each image for the intervals of areas: 25 kB, whatever its size."""
+"""Histogram bins kept per image for the intervals of areas: 25 kB, for any image size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Tally:
             self._beside_observer2.append((scores.mask, scores.observer2))
 
     def summary(self) -> dict[str, Any]:
-        """What metrics.json says of the structure in this region."""
+        """The part of metrics.json about the structure in this region."""
         intervals = {
             **mask_intervals(self._masks),
             **area_intervals(self._coarse, times_sampled(len(self._coarse))),
@@ -98,7 +98,7 @@ class Tally:
         }
 
     def curves(self) -> dict[str, Any]:
-        """What curves.json says of the structure."""
+        """The part of curves.json about the structure."""
         return curves_of(self.histogram, pooled_widths(self._masks))
 
 

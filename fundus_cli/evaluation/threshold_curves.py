@@ -1,4 +1,4 @@
-"""What curves.json holds of one structure: points to draw, where metrics.json has the areas."""
+"""The curves of one structure for curves.json; metrics.json has the areas under them."""
 
 from typing import Any
 

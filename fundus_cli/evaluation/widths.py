@@ -1,4 +1,4 @@
-"""Sensitivity and precision by the width of the vessel, fine vessels apart from wide ones."""
+"""Sensitivity and precision by vessel width."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A prediction graph as bytes of another program's format, and those bytes as a function again."""
+"""Convert a prediction graph to the bytes of another format, and run it from these bytes."""
 
 import io
 import json
@@ -29,7 +29,7 @@ Run = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def check_libraries(form: ExportFormat) -> None:
-    """Say at once when a library is missing.
+    """Fail early when a library is missing.
 
     Raises:
         ConfigError: naming what to install.
@@ -59,7 +59,7 @@ def to_onnx(graph: PredictionGraph, metadata: Mapping[str, str]) -> bytes:
     assert program is not None
     model = program.model_proto
     for node in model.graph.node:
-        # They hold the exporting machine's paths and lines of source.
+        # They contain paths and source lines of the exporting machine.
         del node.metadata_props[:]
         node.doc_string = ""
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
@@ -123,7 +123,7 @@ def to_safetensors(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def from_safetensors(content: bytes) -> dict[str, Tensor]:
-    """The weights again."""
+    """Read the weights of one network."""
     from safetensors.torch import load
 
     return dict(load(content))
@@ -141,7 +141,7 @@ def run_module(module: nn.Module) -> Run:
 
 
 def _example_inputs() -> tuple[Tensor, ...]:
-    """Sizes that are neither equal nor multiples of anything, so that none is taken as fixed."""
+    """Inputs whose sizes are unequal and not multiples, so that no size is recorded as fixed."""
     shapes: Sequence[tuple[int, ...]] = ((2, 3, 83, 95), (2, 1, 83, 95), (2, 1, 101, 113))
     image = torch.arange(2 * 3 * 83 * 95).reshape(shapes[0]).to(torch.uint8)
     return image, *(torch.ones(shape, dtype=torch.bool) for shape in shapes[1:])

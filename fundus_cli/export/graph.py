@@ -1,4 +1,4 @@
-"""All that happens between a scaled image and its probabilities, as one module to export."""
+"""Everything between a scaled image and its probabilities as one module to export."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,15 @@ OUTPUT = "probability"
 
 
 class PredictionGraph(nn.Module):
-    """What `Predictor` does, in tensor operations alone and for whole batches.
+    """The computation of `Predictor` in tensor operations, for whole batches.
 
-    Normalisation, mirrored copies, every member's
-    logits, their mean, scaling to the native size and the sigmoid are inside; decoding, finding
-    the field of view and scaling the image are not.
+    It includes normalisation, flips, the mean of the members' logits, resizing to native size and
+    the sigmoid, but not decoding, detecting the field of view and scaling the image.
 
     Args:
         models: the members, in evaluation mode.
         normalisation: as the members were trained.
-        tta: average over the four mirrored images.
+        tta: average over four flips of each image.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""A model and an image of any size to probabilities at native size."""
+"""Inference: from an image of any size to probabilities and masks at native size."""

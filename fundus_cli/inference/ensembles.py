@@ -1,4 +1,4 @@
-"""Several checkpoints as one: what they must agree on, and the threshold they share."""
+"""Ensembles: averaged logits of several networks, and what their checkpoints must agree on."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ AGREEMENTS: dict[str, Callable[[Checkpoint], object]] = {
     "data.normalisation": lambda saved: saved.config.data.normalisation.value,
     "data.fov_diameter_px": lambda saved: saved.config.data.fov_diameter_px,
 }
-"""What decides how an image is prepared and what comes out, so that members can be averaged."""
+"""Settings in which the members of an ensemble must agree, so that they can be averaged."""
 
 
 def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGREEMENTS)) -> None:
@@ -30,8 +30,8 @@ def check_agreement(members: Sequence[Checkpoint], on: Iterable[str] = tuple(AGR
 
     Args:
         members: the checkpoints.
-        on: keys of AGREEMENTS; where each member is given images of its own preparation,
-            structures alone are enough.
+        on: keys of AGREEMENTS; `structures` alone is enough if each member gets images that are
+            prepared for it.
 
     Raises:
         DataError: with every value on which a member differs from the first.
@@ -59,10 +59,10 @@ def shared_threshold(members: Sequence[Checkpoint]) -> Threshold:
 
 
 def shared_tta(members: Sequence[Checkpoint], wanted: bool | None) -> bool:
-    """Whether mirrored images are averaged; None: as in training.
+    """Whether flips are averaged; None: as in training.
 
     Raises:
-        DataError: the members were trained with different answers.
+        DataError: the members were trained with different settings.
     """
     if wanted is not None:
         return wanted
@@ -92,7 +92,7 @@ class Member:
 
 
 class Ensemble:
-    """Averages the members' logits at native size; each sees its own working resolution.
+    """Averages the logits of members that may have different working resolutions.
 
     Args:
         members: two or more, with the same images.
@@ -122,7 +122,7 @@ def _key(sample: Sample) -> tuple[str, str]:
 
 
 def _mean_logits(logits: Sequence[Tensor], sample: Sample) -> Tensor:
-    """Averaged where they are when all have one size, otherwise at native size."""
+    """Average at working resolution if all sizes are equal, otherwise at native size."""
     if len({tuple(own.shape) for own in logits}) > 1:
         with torch.inference_mode():
             logits = [
@@ -133,7 +133,7 @@ def _mean_logits(logits: Sequence[Tensor], sample: Sample) -> Tensor:
 
 
 def member_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of different paths that tell them apart, without what all end in."""
+    """The shortest path endings that distinguish the checkpoints, without their common ending."""
     parts = [path.absolute().with_suffix("").parts for path in paths]
     if len({path.name for path in paths}) == 1:
         parts = [own[:-1] for own in parts]

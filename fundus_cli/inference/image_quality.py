@@ -1,4 +1,4 @@
-"""Signs that an image is not what a network for fundus images was made for."""
+"""Image quality checks: signs that an image is unlike the fundus images of training."""
 
 import math
 
@@ -8,20 +8,20 @@ from fundus_cli.data.fov import brightest
 from fundus_cli.data.samples import FundusImage, level_counts
 
 MIN_LEVEL = 50.0
-"""Median of the brightest channel inside the field of view; CHASE_DB1 has 89 and more, HRF 161."""
+"""Minimum median of the brightest channel inside the FOV; CHASE_DB1 has 89 and more, HRF 161."""
 MIN_VISIBLE_SHARE = 0.6
-"""Of the disc that the field of view is part of; HRF, cut above and below, shows 0.83."""
+"""Minimum visible share of the round field of view; HRF, cut above and below, shows 0.83."""
 MIN_RED_SHARE = 0.9
-"""Mean red over green and green over blue; a retina is red before it is green before it is blue,
-and in a grey image all are equal."""
+"""Minimum ratio of mean red to green and of green to blue; a retina is more red than green and more
+green than blue, and in a grey image all are equal."""
 MIN_AREA_SHARE = 0.2
-"""Of the picture; the smallest field of CHASE_DB1 covers 0.65 of it."""
+"""Minimum share of the image that the FOV covers; the smallest of CHASE_DB1 covers 0.65."""
 MIN_DIAMETER_PX = 100.0
-"""Below this a vessel is narrower than a pixel."""
+"""Minimum diameter of the FOV; below it a vessel is narrower than a pixel."""
 
 
 def quality_warnings(fundus_image: FundusImage, image: np.ndarray) -> list[str]:
-    """Why this picture's prediction may mean nothing; empty for an ordinary fundus image.
+    """Reasons why a prediction may be wrong; empty for an ordinary fundus image.
 
     Args:
         image: as prepared for the network.

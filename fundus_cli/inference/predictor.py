@@ -1,4 +1,4 @@
-"""One image to probabilities at its native size, by one network or several."""
+"""Predict probabilities at native size, with one network or several."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from fundus_cli.inference.tiles import whole_or_tiled
 from fundus_cli.runtime.device import autocast
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-"""Dimensions to mirror: as it is, left-right, up-down, both."""
+"""Dimensions to flip: none, left-right, up-down, both."""
 
 
 class Predictor:
@@ -24,9 +24,9 @@ class Predictor:
     Attributes:
         models: the members; their logits are averaged.
         normalisation: how images are prepared, the same for every member.
-        device: where the members lie.
-        dtype: number format of the members' products.
-        tta: average each member's logits over the four mirrored images too.
+        device: of the members.
+        dtype: precision of the members' products.
+        tta: average each member's logits over four flips of the image too.
     """
 
     def __init__(

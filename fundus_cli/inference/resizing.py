@@ -1,4 +1,4 @@
-"""Logits at another size, the same to the last digits in torch and in every exported file."""
+"""Resize logits, equal to the last digits in torch and in every exported file."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,13 @@ SHARPNESS = -0.75
 def resized(logits: Tensor, hw: Sequence[int]) -> Tensor:
     """(N, S, H, W) to (N, S, *hw), bicubic as F.interpolate is without align_corners.
 
-    Bicubic, because outlines of vessels that were bilinear between pixels are a little blunt: at a
-    quarter of HRF's size it is worth .002 of Dice. Written out because each program's own operator
-    rounds the places between pixels in its own way: on an image of 3504 pixels torch's differs
-    by 3e-4 of a logit from onnxruntime's, which is more than an exported file may.
+    Bicubic, because bilinear interpolation blunts the outlines of vessels; at a quarter of HRF's
+    size it costs .002 of Dice. Written out, because each program's own operator rounds positions
+    between pixels in its own way: for an image of 3504 pixels, torch and onnxruntime differ by
+    3e-4 of a logit, which is more than an exported file may.
     """
-    # Whole rows are looked up several times faster than pixels, so columns lie as rows meanwhile.
+    # Gathering rows is several times faster than gathering pixels, so columns are transposed to
+    # rows.
     across = _rows(logits.transpose(2, 3).contiguous(), hw[1])
     return _rows(across.transpose(2, 3).contiguous(), hw[0])
 

@@ -1,4 +1,4 @@
-"""An image in overlapping tiles that leave no seam, so that memory does not grow with it."""
+"""Predict large images in overlapping tiles without seams, in bounded memory."""
 
 import math
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ GRID_PX = 128
 """Tiles begin at multiples of this, so that they are pooled on the grid of the whole image."""
 OVERLAP_PX = 256
 MARGIN_PX = 112
-"""Beside a cut, logits feel what lies beyond it: a U-Net of depth 4 sees up to 108 pixels far."""
+"""Margin at a tile's edge whose logits are discarded: a U-Net of depth 4 sees up to 108 pixels
+far."""
 
 
 def whole_or_tiled(model: nn.Module, image: Tensor) -> Tensor:
-    """Logits (1, S, H, W) of an image (1, C, H, W), in tiles where the whole needs much memory."""
+    """Logits (1, S, H, W) of an image (1, C, H, W), in tiles if the whole needs too much memory."""
     tile_px = tile_side(model)
     if image.shape[2] * image.shape[3] <= max_pixels(model) or max(image.shape[2:]) <= tile_px:
         logits: Tensor = model(image)
@@ -29,7 +30,7 @@ def whole_or_tiled(model: nn.Module, image: Tensor) -> Tensor:
 
 
 def max_pixels(model: nn.Module) -> int:
-    """So many pixels are predicted at once within MAX_BYTES."""
+    """Maximum number of pixels that can be predicted at once within MAX_BYTES."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     channels = first.out_channels if first is not None else 1
     return MAX_BYTES // (BYTES_PER_CHANNEL * channels)
@@ -44,8 +45,8 @@ def tile_side(model: nn.Module) -> int:
 def tiled(model: nn.Module, image: Tensor, tile_px: int, overlap_px: int, margin_px: int) -> Tensor:
     """Logits (1, S, H, W) of (1, C, H, W) from overlapping tiles.
 
-    Beside a cut a tile counts nothing over `margin_px` and fully from `overlap_px - margin_px` on;
-    between them its weight rises linearly while its neighbour's falls.
+    At a tile's edge its weight is 0 over `margin_px` and 1 from `overlap_px - margin_px` on; in
+    between it rises linearly while its neighbour's falls.
 
     Args:
         model: (1, C, h, w) to (1, S, h, w).
@@ -81,7 +82,8 @@ def _spans(length: int, tile_px: int, overlap_px: int) -> Iterator[tuple[int, in
 
 
 def _weight(start: int, stop: int, length: int, overlap_px: int, margin_px: int) -> Tensor:
-    """(stop - start) weights, 0 to 1, that fall towards a cut but not towards the frame."""
+    """(stop - start) weights, 0 to 1, that fall towards a tile's edge but not the image's
+    border."""
     place = torch.arange(stop - start) + 0.5
     slope = overlap_px - 2 * margin_px
     weight = torch.ones(stop - start)

@@ -1,1 +1,1 @@
-"""Tensors to logits; no config, no files."""
+"""Networks: from image tensors to logits."""

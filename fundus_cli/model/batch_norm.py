@@ -1,4 +1,4 @@
-"""Batch norm that is fast on a processor for few channels stored last."""
+"""Batch norm that is fast on a CPU for few channels in the channels-last memory format."""
 
 import math
 from typing import Any
@@ -10,21 +10,22 @@ from torch.autograd.function import once_differentiable
 WIDE = 64
 """From so many channels on PyTorch's own kernels keep the processor's vectors full."""
 VECTOR = 16
-"""Float32 numbers in the widest vector; a multiple of them leaves none half empty."""
+"""Float32 numbers in the widest SIMD register; multiples of it fill every register."""
 
 
 def is_traced() -> bool:
-    """Whether the call makes a graph for other inputs: an export, a trace, a compilation."""
+    """Whether the call is being exported, traced or compiled, and must work for other inputs
+    too."""
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 class BatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d: the same parameters, buffers, running statistics and results up to rounding.
 
-    With channels stored last PyTorch's kernels run along the channels, so that with 7 or 8 of them
-    most of each vector is empty. While training on a processor the memory of (N, H, W, C) is here
-    read as (N H W / g, g C), g pixels side by side; the statistics of the g C virtual channels are
-    joined into those of the C real ones (Chan et al. 1979). Where that does not apply (evaluation,
+    With channels last, PyTorch's kernels vectorise over the channels, so that with 7 or 8 of them
+    most of each SIMD register is empty. During training on a CPU, this class reads the memory of
+    (N, H, W, C) as (N H W / g, g C), g pixels at a time; the statistics of the g C virtual channels
+    are combined into those of the C real ones (Chan et al. 1979). In all other cases (evaluation,
     export, a GPU, channels first, 16, 32 or many channels, an odd number of pixels) it is
     nn.BatchNorm2d.
     """
@@ -44,8 +45,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         return output
 
     def _side_by_side(self, input: Tensor) -> int:
-        """g, how many pixels are read as one; 1 where PyTorch's own way is right."""
-        # First, because an export or a compiler must not see the questions after it.
+        """g, the number of pixels read as one; 1 where PyTorch's own kernel is used."""
+        # Checked first, because an export or a compiler must not trace the checks below.
         if not self.training or torch.compiler.is_compiling() or is_traced():
             return 1
         if not (self.affine and self.track_running_stats and self.momentum is not None):
@@ -81,7 +82,7 @@ class _WideBatchNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Output (N, C, H, W), mean (C,) and biased variance (C,) in float64."""
         wide = _widened(image, g)
-        # Only their type counts: it makes bfloat16 be summed in float32.
+        # Only their dtype matters: it makes bfloat16 be summed in float32.
         unused = weight.new_zeros(wide.shape[1])
         means, variances = torch.ops.aten.batch_norm_update_stats(wide, unused, unused.clone(), 0.0)
         means = means.reshape(g, -1).double()

@@ -1,4 +1,4 @@
-"""The network of a config before its first step."""
+"""Build the network of a config with random weights."""
 
 import torch
 
@@ -8,7 +8,7 @@ from fundus_cli.model.wnet import WNet
 
 
 def build_model(config: TrainConfig) -> UNet | WNet:
-    """The network of a config with weights drawn from its seed."""
+    """The network of a config, with random weights from its seed."""
     kinds: dict[ModelName, type[UNet] | type[WNet]] = {ModelName.unet: UNet, ModelName.wnet: WNet}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

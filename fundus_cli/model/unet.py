@@ -1,4 +1,4 @@
-"""The U-Net: images of any size to one logit per structure and pixel."""
+"""U-Net: from images of any size to one logit per structure and pixel."""
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,20 @@ from fundus_cli.model.upsampling import ConvTranspose2d
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with batch norm, same-size convolutions and one head.
 
-    Each of `depth` levels convolves twice, keeps the result as skip and halves the size by max
-    pooling; the bottleneck lies below; the way up doubles the size with 2x2 transposed
-    convolutions and joins the skip. Channels double per level, starting from `base_channels`.
+    Each of `depth` levels convolves twice, keeps the result as a skip connection and halves the
+    size by max pooling; the bottleneck follows; the decoder doubles the size with 2x2 transposed
+    convolutions and concatenates the skip. Channels double per level.
     Weights start as PyTorch initialises them. With 3 channels in, 1 structure, 64 base channels
     and depth 4 it has 31,043,521 parameters.
 
-    Deviations from the paper, all usual today: convolutions are padded with zeros instead of
+    Differences from the paper, all common today: convolutions are padded with zeros instead of
     cropping the skips, each is followed by batch norm, and there is no dropout.
 
     Args:
         in_channels: C, channels of the image.
         num_structures: S, one logit each; several may be on at the same pixel.
         base_channels: channels of the first level.
-        depth: how often the size is halved, 0 or more.
+        depth: number of downsamplings by 2, 0 or more.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class UNet(nn.Module):
 
     @property
     def heads(self) -> list[nn.Conv2d]:
-        """The convolutions that end in logits."""
+        """The convolutions whose outputs are logits."""
         return [self.head]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         features = pad_to_multiple(image, self.multiple)
         if self.training and features.numel() // features.shape[1] == self.multiple**2:
-            # One value per channel is left in the bottleneck; batch norm cannot train on that.
+            # Batch norm cannot train on one value per channel, which is what the bottleneck would
+            # have.
             features = F.pad(features, (0, self.multiple, 0, 0), mode="replicate")
         skips = []
         for level in self.encoder:
@@ -93,9 +94,9 @@ class DoubleConv(nn.Sequential):
     def forward(self, image: Tensor) -> Tensor:
         """(N, out_channels, H, W) of (N, in_channels, H, W).
 
-        Where a network only predicts and rounds to bfloat16 anyway, batch norm is multiplied into
-        the convolution before it, which saves a pass over the image. In float32 it is not, so that
-        an exported file and the checkpoint agree to the last digits.
+        During inference in bfloat16, batch norm is fused into the convolution before it, which
+        saves a pass over the image. In float32 it is not, so that an exported file and the
+        checkpoint agree to the last digits.
         """
         if self.training or torch.is_grad_enabled() or not _rounds(image) or is_traced():
             features: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
@@ -118,8 +119,8 @@ def _rounds(image: Tensor) -> bool:
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until H and W of (N, C, H, W) are multiples of `multiple`.
 
-    Repeating adds no edge, where zeros would draw one (black is not 0 in a normalised image),
-    and needs no minimum size, where mirroring does. An image that fits is returned as it is.
+    Repetition adds no edge, unlike zeros (black is not 0 in a normalised image), and needs no
+    minimum size, unlike reflection. An image that fits is returned unchanged.
     """
     # An exported graph must pad for every size, not only for that of the example it is made from.
     for_every_size = is_traced()

@@ -1,4 +1,4 @@
-"""A transposed convolution whose bias costs nothing to learn on a processor."""
+"""A transposed convolution with a fast bias gradient on a CPU."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from fundus_cli.model.batch_norm import is_traced
 class ConvTranspose2d(nn.ConvTranspose2d):
     """nn.ConvTranspose2d: the same parameters and results up to rounding.
 
-    PyTorch adds up the gradient of a bias after a transposed convolution pixel by pixel where
-    channels are stored last, which takes several times as long as the other gradients together.
-    While training on a processor it is here one sum. Where that does not apply (evaluation, export,
-    a GPU, channels first, several groups, a padded output) it is nn.ConvTranspose2d.
+    With channels last, PyTorch sums the bias gradient of a transposed convolution pixel by pixel,
+    which takes several times as long as the other gradients together. During training on a CPU,
+    this class computes it as one sum. In all other cases (evaluation, export, a GPU, channels
+    first, several groups, a padded output) it is nn.ConvTranspose2d.
     """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -34,7 +34,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return output
 
     def _sums_itself(self, input: Tensor) -> bool:
-        # First, because an export or a compiler must not see the questions after it.
+        # Checked first, because an export or a compiler must not trace the checks below.
         if not self.training or torch.compiler.is_compiling() or is_traced():
             return False
         if self.bias is None or self.groups != 1 or any(self.output_padding):
@@ -47,7 +47,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class _TransposedConvolution(torch.autograd.Function):
-    """Image and weight in one number format, a bias in any."""
+    """Image and weight have one dtype; the bias may have any."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""The W-Net: a second U-Net that sees the image and what the first one made of it."""
+"""W-Net: a second U-Net that sees the image and the logits of the first one."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from fundus_cli.model.unet import UNet
 class WNet(nn.Module):
     """Two U-Nets in a row, both trained on the target (Galdran et al. 2022, Little W-Net).
 
-    The second one is shown the image with the first one's logits as further channels, so that
-    it can mend gaps and drop what leads nowhere, for few parameters.
+    The second one gets the image with the first one's logits as further channels, so that it can
+    close gaps and remove isolated pixels, with few parameters.
 
     Args:
         in_channels: C, channels of the image.
         num_structures: S, one logit each.
         base_channels: channels of the first level of either U-Net.
-        depth: how often the size is halved.
+        depth: number of downsamplings by 2.
     """
 
     def __init__(
@@ -34,6 +34,6 @@ class WNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, S, H, W) of images (N, C, H, W); while training those of both U-Nets."""
         first = self.first(image)
-        # The padding of odd sizes happens inside each U-Net, so both see the image's size.
+        # Each U-Net pads odd sizes itself, so both see the image's size.
         second: Tensor = self.second(torch.cat([image.to(first.dtype), first], dim=1))
         return (first, second) if self.training else second

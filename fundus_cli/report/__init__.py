@@ -1,1 +1,1 @@
-"""Curves and overlays."""
+"""Reports: pages about runs and sweeps, figures, overlays and comparison tables."""

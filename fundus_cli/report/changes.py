@@ -1,4 +1,4 @@
-"""Which keys of a run differ from the defaults, and the command that makes it again."""
+"""List the config keys of a run that differ from the defaults, and the command to reproduce it."""
 
 import shlex
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ OF_THE_FOLDER = ("output", "resume", "overwrite")
 
 
 def changed_keys(run: Run) -> list[tuple[str, Any, Any]]:
-    """(key, default, value) of a training run's keys that are not as fundus-train has them.
+    """(key, default, value) of a training run's keys that differ from the defaults.
 
     A chosen group is one line (data: demo -> chasedb1); its keys are compared with that choice.
     """
@@ -55,7 +55,7 @@ def _composed(chosen: Mapping[str, str]) -> dict[str, Any]:
 
 
 def reproducing_command(run: Run) -> str:
-    """The command as it was given, without where its folder was; empty when no file says it."""
+    """The command of the run without its output folder; empty when it was not recorded."""
     arguments = run.environment.get("arguments")
     if not isinstance(arguments, list):
         return ""

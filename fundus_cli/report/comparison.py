@@ -1,4 +1,4 @@
-"""Two runs on the same images, and the folds of one setting as one score."""
+"""Compare runs on the same images, and pool the folds of one setting."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from fundus_cli.evaluation.counts import Counts
 from fundus_cli.report.run_files import Run
 
 MAX_ALL_PAIRS = 12
-"""Up to so many runs every pair is compared, beyond that the first one with each other."""
+"""Up to this number of runs every pair is compared; beyond it, the best with each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What all figures share: one look, and SVG that takes its ink from the page it stands in."""
+"""Common style of all figures, and SVG whose colours follow those of the page."""
 
 import io
 import math
@@ -29,7 +29,7 @@ PAGE_COLOURS = {
     VERMILION: "var(--vermilion)",
     GREEN: "var(--green)",
 }
-"""What differs between light, dark and print is chosen by the page, not by the figure."""
+"""Colours that differ between light, dark and print are chosen by the page, not the figure."""
 
 SIZE_IN = (4.2, 3.2)
 

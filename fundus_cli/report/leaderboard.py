@@ -1,6 +1,6 @@
-"""Runs side by side: what was varied, a row per job, jobs that differ only in seed or fold as one.
+"""Compare the runs of a sweep: varied keys, a row per job, seeds and folds grouped.
 
-Rows are ordered by the validation Dice. Ordering by a test score would choose on the test set.
+Rows are ordered by the validation Dice. Ordering by a test score would select on the test set.
 """
 
 import math
@@ -58,7 +58,7 @@ def job_folders(sweep: Path) -> list[Path]:
 
 
 def natural(name: str) -> tuple[bool, int, str]:
-    """A key that puts job 10 behind job 9."""
+    """A sort key that puts job 10 after job 9."""
     return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
 
 

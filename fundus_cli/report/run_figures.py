@@ -1,4 +1,4 @@
-"""The figures of a run's page, each None where the folder has nothing to draw."""
+"""The figures of a run's page; each is None where the folder lacks its data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -144,7 +144,7 @@ def _precision_recall(run: Run) -> Drawing | None:
     return Drawing(
         title="Precision and recall",
         svg=svg,
-        caption="The dot is the working point. Structures are rare, so this says more than ROC.",
+        caption="The dot is the working point. For rare structures this is better than ROC.",
     )
 
 
@@ -168,7 +168,7 @@ def _dice_by_threshold(run: Run) -> Drawing | None:
         title="Dice by threshold",
         svg=svg,
         caption="Dashed: the threshold in use. The curve shows what another one would have given; "
-        "taking the top of it would be choosing on the images that are scored.",
+        "choosing its maximum would be a choice on the images that are scored.",
     )
 
 
@@ -188,7 +188,7 @@ def _calibration(run: Run) -> Drawing | None:
     return Drawing(
         title="Calibration",
         svg=svg,
-        caption="On the dotted line a probability means what it says; below it the network is too "
+        caption="On the dotted line probabilities are calibrated; below it the network is too "
         "sure. ECE is the mean distance, weighted by pixels.",
     )
 

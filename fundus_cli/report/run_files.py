@@ -1,4 +1,4 @@
-"""A run folder as its files tell it: what is missing or damaged is absent, never an error."""
+"""Read a run folder; missing or damaged files are treated as absent, never as an error."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from typing import Any
 JOB_FILE = "job.json"
 REPORT_NAME, LEADERBOARD_NAME = "report.html", "leaderboard.html"
 RUN_MARKS = ("config.json", "metrics.json", "summary.json", "log.csv", JOB_FILE)
-"""Any of these makes a folder one that a page can be made of."""
+"""A folder with any of these files can have a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""report.html: one offline page of one run folder, made from its files alone."""
+"""Write report.html, an offline page about one run folder, from its files alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def write_report(folder: Path) -> Path:
 
 
 def content_of(run: Run) -> dict[str, Any]:
-    """What the template is filled with."""
+    """The values for the template."""
     return {
         "title": f"{run.data_name or 'run'}, {run.folder.absolute().name}",
         "run": run,

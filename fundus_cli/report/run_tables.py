@@ -1,4 +1,4 @@
-"""The tables of a run's page: scores of a structure, and a row per image."""
+"""The tables of a run's page: scores per structure, and a row per image."""
 
 from collections.abc import Mapping
 from typing import Any

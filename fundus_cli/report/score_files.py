@@ -1,4 +1,4 @@
-"""The files that scores become: metrics, curves, and pictures of the worst and best images."""
+"""Write the files of an evaluation: metrics, curves, and overlays of the worst and best images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from fundus_cli.run.files import write_csv, write_json
 
 
 def write_numbers(folder: Path, evaluation: Evaluation) -> None:
-    """metrics.json, metrics.csv and curves.json.
+    """Write metrics.json, metrics.csv and curves.json.
 
     Raises:
         MachineError: the folder cannot be written.
@@ -43,11 +43,12 @@ def write_scores(
     num_overlays: int,
     data: DataConfig,
 ) -> None:
-    """metrics.json, metrics.csv, curves.json, and the worst, median and best images.
+    """Write metrics.json, metrics.csv, curves.json, and overlays of the worst, median and best
+    images.
 
     Raises:
-        DataError: an image to draw on is no longer there; the numbers are written by then.
-        MachineError: the folder cannot be written, or an image's drive does not answer.
+        DataError: an image for an overlay cannot be read again; the numbers are already written.
+        MachineError: the folder cannot be written, or an image's drive does not respond.
     """
     write_numbers(folder, evaluation)
     by_id = {sample.id: sample for sample in samples}
@@ -76,6 +77,6 @@ def write_scores(
 
 
 def print_scores(evaluation: Evaluation, print_line: Callable[[str], object]) -> None:
-    """The table of an evaluation, line by line."""
+    """Print the table of an evaluation."""
     for line in table(evaluation).splitlines():
         print_line(line)

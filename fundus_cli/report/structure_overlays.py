@@ -1,4 +1,4 @@
-"""Structures drawn on an image, for a person to look at."""
+"""Render predicted structures as an overlay on an image."""
 
 from collections.abc import Sequence
 
@@ -31,5 +31,5 @@ def render_structures(image: np.ndarray, masks: np.ndarray, fov: np.ndarray) -> 
 
 
 def structure_colours(num: int) -> Sequence[tuple[int, int, int]]:
-    """A colour per structure; after five they begin again."""
+    """A colour per structure; the five colours repeat."""
     return [COLOURS[index % len(COLOURS)] for index in range(num)]

@@ -1,4 +1,4 @@
-"""The figures of a leaderboard: what mattered, and every job's learning curve in one plot."""
+"""The figures of a leaderboard: scores by varied key, and the learning curves of all jobs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ from fundus_cli.report.run_figures import Drawing
 from fundus_cli.report.run_files import Run, number, numbers
 
 MAX_KEYS = 9
-"""So many varied keys get a plot of their own."""
+"""Maximum number of varied keys with their own plot."""
 
 MAX_TICKS = 6
-"""Up to so many values of a key are each named on its axis."""
+"""Maximum number of values of a key that are named on its axis."""
 
 MAX_DIGITS = 6
 
 MAX_LABELS = 12
-"""Up to so many curves are named in the plot."""
+"""Maximum number of curves that are named in the plot."""
 
 
 def score_to_plot(board: Leaderboard) -> str:

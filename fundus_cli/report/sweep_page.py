@@ -1,4 +1,4 @@
-"""leaderboard.html and leaderboard.csv: runs side by side, made from their folders alone."""
+"""Write leaderboard.html and leaderboard.csv from the run folders alone."""
 
 import os
 from collections import defaultdict
@@ -44,7 +44,7 @@ def write_leaderboard(
 
 
 def content_of(folder: Path, board: Leaderboard, runs: Mapping[str, Run]) -> dict[str, Any]:
-    """What the template is filled with."""
+    """The values for the template."""
     ranked = [str(row["job"]) for row in board.rows]
     pairs, not_comparable = compare_pairs(ranked, [runs[name] for name in ranked])
     present = {key for row in board.rows for key, value in row.items() if value is not None}

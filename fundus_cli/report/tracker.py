@@ -1,4 +1,4 @@
-"""tracker=tensorboard: losses, metrics and a few overlays of every epoch as an event file."""
+"""Write losses, metrics and overlays of every epoch to TensorBoard event files."""
 
 import contextlib
 import importlib.util
@@ -13,7 +13,7 @@ from fundus_cli.errors import ConfigError
 from fundus_cli.report.overlays import render_overlay
 
 if TYPE_CHECKING:
-    # A missing tracker or folder is told before torch is loaded.
+    # A missing tracker is reported before torch is imported.
     from fundus_cli.inference.predictor import Predictor
 
 NUM_OVERLAYS = 3
@@ -36,7 +36,7 @@ def check_tracker(config: TrainConfig) -> None:
     if wanted and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "tracker=tensorboard: tensorboard is not installed; "
-            "pip install 'fundus-cli[tensorboard]', or do without: log.csv and report.html say it"
+            "pip install 'fundus-cli[tensorboard]'; log.csv and report.html have the same numbers"
         )
 
 
@@ -44,7 +44,7 @@ def check_tracker(config: TrainConfig) -> None:
 def tracked(
     config: TrainConfig, folder: Path, dataset: Dataset, epoch: int
 ) -> Iterator[Callable[[Mapping[str, Any], "Predictor", float], object]]:
-    """A function that tells the tracker of an epoch; without a tracker it does nothing.
+    """A function that logs an epoch to the tracker; without a tracker it does nothing.
 
     Args:
         config: which tracker.
@@ -60,10 +60,10 @@ def tracked(
 
 
 class Tracker:
-    """Writes <run folder>/tensorboard; what an earlier, longer try wrote behind `epoch` is hidden.
+    """Writes <run folder>/tensorboard; events of an earlier run after `epoch` are hidden.
 
-    Overlays are of validation images, or of training ones where none are held out; never of
-    test images, which are not to be watched while choosing.
+    Overlays show validation images, or training images where none are held out; never test images,
+    which must not influence model selection.
     """
 
     def __init__(self, folder: Path, dataset: Dataset, data: DataConfig, epoch: int) -> None:

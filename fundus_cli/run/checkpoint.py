@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values, verified before they are believed."""
+"""Save and load checkpoints (tensors and plain values); files are validated before use."""
 
 import io
 import re
@@ -18,10 +18,10 @@ from fundus_cli.errors import ConfigError, DataError
 from fundus_cli.run.files import write_whole
 
 FORMAT = 2
-"""Of the file; docs/checkpoints.md says which changes raise it."""
+"""Version of the file format; the documentation on checkpoints lists what raises it."""
 
 BEFORE = "before"
-"""Split of a manifest: images from which the weights that a run began with had learned."""
+"""Split of a manifest that lists the training images behind the initial weights of a run."""
 
 
 STORED_NAMES = {"constant_epochs": "one_colour_epochs"}
@@ -42,21 +42,21 @@ class Threshold:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a run is; with the config, all that the next step depends on beside the tensors.
+    """Progress of a run. With the config and the tensors, it determines the next step.
 
     Attributes:
-        epoch: the epoch under way, from 0; equal to config.epochs when the run is over.
-        batch: batches of that epoch that are done.
-        step: optimizer steps done.
-        loss_sum: sum of the epoch's training losses so far, weighted by images.
-        num_seen: images or patches behind that sum.
+        epoch: the current epoch, from 0; equal to config.epochs when the run is finished.
+        batch: finished batches of that epoch.
+        step: finished optimizer steps.
+        loss_sum: sum of the epoch's training losses so far, weighted by the batch sizes.
+        num_seen: images or patches in that sum.
         rows: the log, one row per finished epoch.
         best_epoch: the epoch of best.pt, from 1.
         best_score: its validation Dice; None without validation images.
         seconds: time spent on the epoch's optimizer steps so far.
-        timings: seconds and rate of each finished epoch; apart from `rows`, which are the same
-            for a run that was interrupted.
-        constant_epochs: epochs in a row whose predictions were all black or all white.
+        timings: seconds and rate of each finished epoch; kept apart from `rows`, which are equal
+            for an interrupted and an uninterrupted run.
+        constant_epochs: number of the last epochs in a row with constant predictions.
     """
 
     epoch: int = 0
@@ -91,12 +91,12 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: the averaged ones where the run averages."""
+        """The weights to predict with: the EMA where the run keeps one."""
         return self.model if self.averaged is None else self.averaged
 
     @property
     def learned_from(self) -> set[str]:
-        """sha256 of every file that the weights learned from, also before this run."""
+        """sha256 of every file that the weights were trained on, before this run too."""
         return {
             digest
             for split in ("train", BEFORE)
@@ -146,7 +146,8 @@ def _contiguous(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def checkpoint_paths(names: Sequence[str]) -> list[Path]:
-    """The checkpoint files; a run folder stands for its best one, a sweep's for those of its runs.
+    """Checkpoint files by name; a run folder stands for its best, a sweep's folder for all its
+    runs.
 
     Raises:
         ConfigError: one file is named twice.
@@ -164,7 +165,7 @@ def checkpoint_paths(names: Sequence[str]) -> list[Path]:
             found += own or [path / "best.pt"]
     for path in found:
         if sum(path.resolve() == other.resolve() for other in found) > 1:
-            raise ConfigError(f"checkpoint={path}: named twice; every network counts once")
+            raise ConfigError(f"checkpoint={path}: named twice; name each network once")
     return found
 
 
@@ -182,15 +183,17 @@ def load(path: Path, module: torch.nn.Module | None = None) -> Checkpoint:
 
     Raises:
         ConfigError: there is no such file.
-        DataError: the file is damaged, from a stranger, or no checkpoint of ours; or its network
-            came from Python and no `module` is given.
+        DataError: the file is damaged, unsafe, or not a checkpoint of this program; or its
+            network came from Python and no `module` is given.
     """
     if not path.exists():
         raise ConfigError(f"checkpoint={path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise DataError(f"{path}: is compressed, which fundus-train never does")
+                raise DataError(
+                    f"{path}: is compressed, which checkpoints of fundus-train never are"
+                )
             damaged = archive.testzip()
         if damaged is not None:
             raise DataError(f"{path}: checksum of {damaged} is wrong; the file is damaged")
@@ -199,18 +202,18 @@ def load(path: Path, module: torch.nn.Module | None = None) -> Checkpoint:
         raise
     except Exception as error:
         raise DataError(
-            f"{path}: is no checkpoint that can be read safely ({type(error).__name__}); "
-            "it may be cut off, damaged, or made by another program"
+            f"{path}: cannot be read safely as a checkpoint ({type(error).__name__}); "
+            "it may be truncated, damaged, or written by another program"
         ) from error
     try:
         saved = _checked(content, path)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         if (version := _other_version(content)) is not None:
             raise DataError(
-                f"{path}: made by fundus-cli {version}, which {__version__} cannot read ({error}); "
-                "install the version that made it, or a newer one"
+                f"{path}: was written by fundus-cli {version}, and {__version__} cannot read it "
+                f"({error}); install that version or a newer one"
             ) from error
-        raise DataError(f"{path}: is no checkpoint of fundus-train ({error})") from error
+        raise DataError(f"{path}: is not a checkpoint of fundus-train ({error})") from error
     if "model" not in saved.custom:
         return saved
     if module is None:
@@ -222,7 +225,7 @@ def load(path: Path, module: torch.nn.Module | None = None) -> Checkpoint:
 
 
 def _other_version(content: Any) -> str | None:
-    """Which version made a file, when it names one and that is not this one."""
+    """The version that wrote a file, if the file names one and it is not this one."""
     version = content.get("version") if isinstance(content, dict) else None
     is_name = isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,30}", version) is not None
     return version if is_name and version != __version__ else None
@@ -257,25 +260,25 @@ def _weights(content: Any) -> dict[str, Tensor]:
 
     Raises:
         TypeError: something else.
-        ValueError: a number that is not finite, with which nothing can be predicted.
+        ValueError: a number is not finite.
     """
     for name, tensor in content.items():
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"weight {name} is no tensor")
+            raise TypeError(f"weight {name} is not a tensor")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"weight {name} is not finite")
     return dict(content)
 
 
 def _progress(content: Any) -> Progress:
-    """Counters that are counters, and the rows of the log."""
+    """Validate the counters and the rows of the log."""
     names = {stored: name for name, stored in STORED_NAMES.items()}
     progress = Progress(**{names.get(name, name): value for name, value in content.items()})
     for name in ("epoch", "batch", "step", "num_seen"):
         if type(getattr(progress, name)) is not int or getattr(progress, name) < 0:
             raise ValueError(f"{name} {getattr(progress, name)}")
     if not all(isinstance(row, dict) for row in progress.rows):
-        raise TypeError("a row of the log is no mapping")
+        raise TypeError("a row of the log is not a mapping")
     return progress
 
 
@@ -293,13 +296,13 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -
         if tensor.shape != expected[name].shape:
             raise DataError(
                 f"{path}: weight {name} has shape {tuple(tensor.shape)}, "
-                f"the network wants {tuple(expected[name].shape)}"
+                f"the network expects {tuple(expected[name].shape)}"
             )
     model.load_state_dict(state)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
-    """Give an optimizer the state that it had.
+    """Load the optimizer's state from a checkpoint.
 
     Raises:
         DataError: the state belongs to another optimizer or network.

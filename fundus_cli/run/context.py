@@ -1,4 +1,4 @@
-"""What a program is given besides its config: terminal, signals and the words of its command."""
+"""The surroundings of a program: terminal, signals, and the words of its command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Context:
         terminal: where lines and progress bars go.
         stop: whether the operating system has asked the process to stop.
         words: the overrides as they were typed, for commands that a message suggests.
-        arguments: every word behind the program's name, as the run folder records it.
+        arguments: every word after the program's name, as the run folder records it.
         data_changes: {key below `data`: value} of the keys that were typed; fundus-eval applies
             them to the data config of a checkpoint.
     """

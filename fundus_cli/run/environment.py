@@ -1,4 +1,4 @@
-"""On what a run was computed."""
+"""Record the versions and the hardware of a run."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe(device: "torch.device", precision: str, arguments: Sequence[str]) -> dict[str, object]:
-    """Versions, processor, threads and device; no environment variables and no user names."""
+    """Versions, CPU, threads and device; no environment variables and no user names."""
     # Here, so that a program can check its config and files before torch is imported.
     import torch
 
@@ -41,14 +41,14 @@ BITS_DEPEND_ON = (
     *("fundus_cli", "packages.torch", "packages.numpy", "packages.pillow"),
     *("system", "processor", "cpu_capability", "threads", "device", "gpu", "precision"),
 )
-"""What two runs must have in common for equal bits; cores count only through threads."""
+"""What two runs must share for bit-identical results; cores matter only through threads."""
 
 
 def changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """A warning per difference between two descriptions that may change the last bits."""
+    """A warning for each difference between two descriptions that may change the last bits."""
     return [
-        f"warning: {key} was {_at(before, key)} and is {_at(now, key)}; from here on the bits may "
-        "differ from those of a run that was never interrupted"
+        f"warning: {key} was {_at(before, key)} and is {_at(now, key)}; from here on the last "
+        "bits may differ from those of an uninterrupted run"
         for key in BITS_DEPEND_ON
         if _at(before, key) != _at(now, key)
     ]
@@ -79,7 +79,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of a checkout that this package runs from; None when installed."""
+    """The commit of the checkout that this package runs from; None for an installed package."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return None

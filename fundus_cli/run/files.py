@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files whole or not at all."""
 
 import contextlib
 import csv
@@ -42,7 +42,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside `path`, no longer than file systems take even where that of `path` is."""
+    """A temporary name beside `path`, short enough for file systems even where `path` is not."""
     name = path.name
     if len(os.fsencode(name)) > 200:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -50,7 +50,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """The operating system's error behind one that torch made of it."""
+    """The operating system's error behind an error of torch."""
     while error is not None:
         if isinstance(error, OSError):
             return error
@@ -59,7 +59,7 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 
 def machine_error(path: Path, error: OSError) -> MachineError:
-    """One line on a file that cannot be written: what the system says, how much room is left."""
+    """One line about a file that cannot be written: the system's reason and the free space."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     hint = "choose another folder with output=..."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -82,13 +82,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Delete what killed writers left; call while holding the folder's lock."""
+    """Delete the temporary files of killed writers; call while holding the folder's lock."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def strict(value: Any) -> Any:
-    """The same value with NaN and infinities as None, as strict JSON wants it."""
+    """The same value with NaN and infinities as None, as strict JSON requires."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -130,7 +130,7 @@ def _cell(value: object) -> object:
 
 
 def link_whole(source: Path, destination: Path) -> None:
-    """Make `destination` the same file as `source` in one step, without writing its bytes again.
+    """Make `destination` a hard link to `source` in one atomic step.
 
     Both names keep their content when the other is later replaced, since files are only ever
     replaced whole. Where the file system has no hard links the bytes are copied.

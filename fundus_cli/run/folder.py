@@ -1,4 +1,4 @@
-"""The run folder: made once, held by one process, never overwritten."""
+"""The run folder: locked by one process, never overwritten."""
 
 import contextlib
 import os
@@ -16,16 +16,16 @@ RUN_FILES = ("config.json", "last.pt", "best.pt", "log.csv", "summary.json")
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run was started in this folder."""
+    """Whether this folder holds a run."""
     return any((folder / name).exists() for name in RUN_FILES)
 
 
 def check_writable(output: str) -> None:
-    """Fail early when the run folder cannot be made; leaves nothing behind.
+    """Fail early when the run folder cannot be created; leaves nothing behind.
 
     Raises:
         MachineError: the nearest existing folder above cannot be written.
-        RunFolderError: a file stands in the way.
+        RunFolderError: a file has the folder's name.
     """
     path = Path(output).absolute()
     while not path.exists() and path != path.parent:
@@ -41,26 +41,26 @@ def check_writable(output: str) -> None:
 
 
 def check_unused(config: TrainConfig) -> None:
-    """Fail early when the run folder holds a run that may not be touched.
+    """Fail early when the run folder holds a run that this command may not change.
 
     Raises:
-        RunFolderError: it does, and neither resume nor overwrite says what to do with it.
+        RunFolderError: it does, and neither resume nor overwrite is set.
     """
     if config.resume is None and not config.overwrite and holds_run(Path(config.output)):
         raise RunFolderError(
-            f"output={config.output}: holds a run already; continue it with resume=auto, "
+            f"output={config.output}: already holds a run; continue it with resume=auto, "
             "or move it aside with overwrite=true"
         )
 
 
 @contextlib.contextmanager
 def locked(output: str, overwrite: bool = False, key: str = "output") -> Iterator[Path]:
-    """The run folder (or what `key` names), locked for this process until the block ends.
+    """The run folder (or the folder of `key`), locked for this process until the block ends.
 
-    The lock is the operating system's and dies with the process, so a stale one is no obstacle.
+    The operating system releases the lock when the process ends, so locks cannot become stale.
 
     Raises:
-        RunFolderError: another process holds it.
+        RunFolderError: another process has locked it.
         MachineError: it cannot be written.
     """
     folder = Path(output)
@@ -125,10 +125,11 @@ def _lock_exclusively(descriptor: int) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, object] | None:
-    """What summary.json says, or None without a whole one."""
+    """The content of summary.json; None where it is missing or damaged."""
     return read_json(folder / "summary.json") or None
 
 
 def write_status(folder: Path, status: str, **more: object) -> None:
-    """summary.json: `running`, `done`, `failed` or `stopped`, with what a leaderboard needs."""
+    """Write summary.json: `running`, `done`, `failed` or `stopped`, and what a leaderboard
+    needs."""
     write_json(folder / "summary.json", {"status": status, **more})

@@ -1,4 +1,4 @@
-"""What the machine lacks (memory, room on the disk, a permission) as one line, not as a bug."""
+"""Turn errors that the machine causes (memory, disk, permissions) into one-line errors."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ MACHINE_ERRNOS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, NumPy or torch, whatever its type, means that memory ran out."""
+    """Whether an error of Python, NumPy or torch, of whatever type, means out of memory."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def trouble(error: BaseException) -> MachineError | None:
-    """The one line on an error that the machine caused; None for any other."""
+    """The one-line error for an error that the machine caused; None for any other."""
     if is_out_of_memory(error):
         return MachineError(
             "out of memory; lower batch_size, data.patch_px, data.fov_diameter_px or "

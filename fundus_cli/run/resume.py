@@ -1,4 +1,4 @@
-"""Continuing a run: what may differ from its first config, and which checkpoint to believe."""
+"""Resume a run: which config keys may change, and which checkpoint to continue from."""
 
 import json
 from collections.abc import Callable
@@ -32,17 +32,17 @@ MAY_CHANGE = (
     "data.timeout_s",
     "data.cache_gb",
 )
-"""Keys that a resumed run may be given anew; they take effect from the next step on."""
+"""Keys that may change on resume; the new values take effect from the next step on."""
 
 NOT_REPORTED = (
     *("output", "resume", "overwrite"),
     *("data.root", "data.allow_change", "data.timeout_s", "data.cache_gb"),
 )
-"""Keys whose change is no news to the person who typed it."""
+"""Changes to these keys are not reported on resume."""
 
 
 def flat(plain: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping from dotted keys."""
+    """Flatten nested mappings to one mapping with dotted keys."""
     if not isinstance(plain, dict) or not plain:
         return {prefix.rstrip("."): plain}
     return {
@@ -58,18 +58,18 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[tuple[str, Any, Any]
 
 
 def check_config(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What will change from here on, as lines to show.
+    """Lines about the keys that change from here on.
 
     Raises:
-        ConfigError: a key changed that the finished part of the run cannot be squared with.
+        ConfigError: a key changed that would not fit the finished part of the run.
     """
     changed = differences(old, new)
     allowed = {k for k, _, _ in changed if any(k == m or k.startswith(m + ".") for m in MAY_CHANGE)}
     refused = [f"{k}: {a} -> {b}" for k, a, b in changed if k not in allowed]
     if refused:
         raise ConfigError(
-            f"resume=auto: {'; '.join(refused)}: cannot change in the middle of a run; "
-            "give the old value, or start anew with another output=..."
+            f"resume=auto: {'; '.join(refused)}: cannot change during a run; "
+            "restore the old value, or start a new run with another output=..."
         )
     if new.epochs < old.epochs and any(k == "epochs" for k, _, _ in changed):
         return [f"resume: epochs {old.epochs} -> {new.epochs}: the run ends earlier"]
@@ -79,7 +79,7 @@ def check_config(old: TrainConfig, new: TrainConfig) -> list[str]:
 def check_manifest(
     old: dict[str, dict[str, str]], new: dict[str, dict[str, str]], allow_change: bool
 ) -> list[str]:
-    """Lines on every file that is not what the run began with.
+    """Lines about every file that differs from those that the run started with.
 
     Raises:
         DataError: there are such files and data.allow_change is false.
@@ -93,17 +93,17 @@ def check_manifest(
         changes += [f"{split}: {name} changed" for name in both if before[name] != after[name]]
     if changes and not allow_change:
         raise DataError(
-            "resume=auto: the data set is not the one this run began with: "
-            f"{'; '.join(changes)}; bring the files back, or go on with data.allow_change=true"
+            "resume=auto: the data set is not the one that this run started with: "
+            f"{'; '.join(changes)}; restore the files, or continue with data.allow_change=true"
         )
     return [f"resume: {line}" for line in changes]
 
 
 def finished(config: TrainConfig) -> bool:
-    """Whether resume=auto finds the run complete; decided from JSON, before torch is loaded.
+    """Whether resume=auto finds a finished run; decided from JSON, before torch is imported.
 
     Raises:
-        ConfigError: a key changed that a run cannot change.
+        ConfigError: a key changed that cannot change during a run.
     """
     folder = Path(config.output)
     summary = read_summary(folder)
@@ -118,13 +118,13 @@ def finished(config: TrainConfig) -> bool:
 
 
 def will_resume(config: TrainConfig) -> bool:
-    """Whether a checkpoint waits in the run folder for resume=auto."""
+    """Whether resume=auto will find a checkpoint in the run folder."""
     names = ("last.pt", "previous.pt")
     return config.resume is not None and any((Path(config.output) / n).exists() for n in names)
 
 
 def check_init_from(config: TrainConfig) -> None:
-    """Fail early where a new run is to begin with a checkpoint that is not there.
+    """Fail early where `init_from` names a checkpoint that does not exist.
 
     Raises:
         ConfigError: neither a file nor a folder has this name.
@@ -136,12 +136,12 @@ def check_init_from(config: TrainConfig) -> None:
 
 
 def newest_checkpoint(folder: Path, print_line: Callable[[str], object], module: Any = None) -> Any:
-    """The newest checkpoint that can be believed, or None when the folder has none yet.
+    """The newest valid checkpoint; None when the folder has none yet.
 
-    A damaged last.pt is kept under another name and the one before it is taken.
+    A damaged last.pt is kept under another name, and previous.pt is used instead.
 
     Raises:
-        MachineError: there are checkpoints and none can be read; nothing starts from scratch.
+        MachineError: there are checkpoints and none can be read; the run is not restarted.
     """
     from fundus_cli.run import checkpoint
 
@@ -161,12 +161,12 @@ def newest_checkpoint(folder: Path, print_line: Callable[[str], object], module:
             continue
         for bad, reason in reasons:
             kept = f"; kept as {_move_aside(bad).name}" if bad else ""
-            print_line(f"warning: {reason}{kept}; going on from {name}")
+            print_line(f"warning: {reason}{kept}; continuing from {name}")
         return saved
     if reasons:
         raise MachineError(
             f"{'; '.join(reason for _, reason in reasons)}; nothing to resume from: "
-            "look at the files, or start anew with overwrite=true"
+            "look at the files, or start a new run with overwrite=true"
         )
     return None
 

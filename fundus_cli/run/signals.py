@@ -1,4 +1,4 @@
-"""TERM, INT and HUP: what the first one does depends on the work; a second one stops at once."""
+"""Handle TERM, INT and HUP: the first one stops the work in order, a second one at once."""
 
 import contextlib
 import os
@@ -16,22 +16,22 @@ STOP_SIGNALS = tuple(
 )
 
 SAME_STOP_S = 1.0
-"""Signals that follow the first within this time are its echo: a service manager tells every
-process of a job, and a sweep passes on to its job what it was told itself."""
+"""Signals within this time after the first are taken for the same request: a service manager
+signals every process of a job, and a sweep forwards the signal to its job too."""
 
-NOTHING_TO_SAVE = "stopped, nothing to save; the same command begins again"
+NOTHING_TO_SAVE = "stopped, nothing to save; the same command starts again"
 
 
 class StopRequest:
-    """What the operating system asked of this process.
+    """Whether the operating system has asked this process to stop.
 
-    At first a signal ends the process where it stands: libraries are imported, and an exception
-    raised in the middle of an import may be swallowed there. Inside `unwinding` it raises
-    Interrupted, so that half-made files are removed. After `defer` it only sets a flag that the
-    loop reads between two steps.
+    At first a signal ends the process immediately: libraries are being imported, and an exception
+    raised during an import may be swallowed. Inside `unwinding` it raises Interrupted, so that
+    unfinished files are removed. After `defer` it only sets a flag that the loop reads between
+    steps.
 
     Args:
-        program: the name that stands before what is printed.
+        program: the name printed before messages.
     """
 
     def __init__(self, program: str = "fundus") -> None:
@@ -43,7 +43,7 @@ class StopRequest:
         self._asked_at = 0.0
 
     def install(self) -> "StopRequest":
-        """Take over the signals; call from the main thread, before anything slow is imported."""
+        """Install the handlers; call from the main thread, before slow imports."""
         for signum in STOP_SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._on_stop)
@@ -53,9 +53,9 @@ class StopRequest:
 
     @contextlib.contextmanager
     def unwinding(self) -> Iterator[None]:
-        """A block in which a signal raises Interrupted; leaving it raises one that got lost.
+        """A block in which a signal raises Interrupted; leaving it raises one that was swallowed.
 
-        Python drops exceptions from finalizers and weak references' callbacks; those are told to
+        Python drops exceptions raised in finalizers and weakref callbacks; they reach
         `sys.unraisablehook`, and the process ends there.
         """
         answer, hook = self._answer, sys.unraisablehook
@@ -77,7 +77,8 @@ class StopRequest:
         self._answer = self._wait
 
     def leave_at_once(self, message: str) -> None:
-        """All is written: from now on a signal, or one that waits, ends the process right here."""
+        """Everything is written: from now on a signal, or a pending one, ends the process at
+        once."""
         self._message, self._answer = message, self._leave
         if self.signum is not None:
             self._leave(self.signum)
@@ -95,10 +96,10 @@ class StopRequest:
             os._exit(128 + signum)
 
     def _leave(self, signum: int) -> NoReturn:
-        # Not print: the signal may have come in the middle of one.
+        # Not print(), which the signal may have interrupted.
         line = f"{self._program}: {signal.Signals(signum).name}: {self._message}\n"
         with contextlib.suppress(OSError):
-            # Below the progress bar, should there be one.
+            # On a terminal, start below a progress bar.
             os.write(2, ("\n" * os.isatty(2) + line).encode())
         os._exit(128 + signum)
 

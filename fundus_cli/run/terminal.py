@@ -1,4 +1,4 @@
-"""What a person sees: lines, progress bars, and the same lines in the run's log file."""
+"""Print lines and progress bars, and append the lines to the run's log file."""
 
 import contextlib
 import sys
@@ -10,7 +10,11 @@ from tqdm import tqdm
 
 
 class Terminal:
-    """Prints lines above the bars; goes on silently when nobody reads them any more."""
+    """Prints lines above progress bars; continues silently when the output is closed.
+
+    Args:
+        quiet: print nothing; lines still go to the log.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._log: Path | None = None
@@ -20,16 +24,16 @@ class Terminal:
         self._bars_are_broken = quiet
 
     def log_to(self, path: Path) -> None:
-        """From now on append every line, with its time, to a file."""
+        """Append every line from now on, with its time, to a file."""
         self._log = path
         with contextlib.suppress(OSError):
             if path.is_file() and not path.read_bytes().endswith(b"\n"):
-                # A full disk or a kill cut the last line short.
+                # A full disk or a kill has truncated the last line.
                 with path.open("a") as file:
                     file.write("\n")
 
     def print_line(self, line: str) -> None:
-        """A line on standard output and in the log."""
+        """Print a line on standard output and append it to the log."""
         self.record(line)
         if self._broken:
             return
@@ -37,13 +41,13 @@ class Terminal:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
         except OSError:
-            # The reader is gone (as in `| head`); training goes on.
+            # The output is closed (as by `| head`); training continues.
             self._broken = True
             with contextlib.suppress(OSError):
                 sys.stdout = Path("/dev/null").open("w")  # noqa: SIM115
 
     def record(self, text: str) -> None:
-        """A line in the log alone."""
+        """Append a line to the log alone."""
         if self._log is not None:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
             with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
@@ -51,23 +55,23 @@ class Terminal:
 
     def reading(self, total: int) -> None:
         """One more image of `total` is read."""
-        self._advance("reading images", total, "photo")
+        self._advance("reading images", total, "image")
 
     def generating(self, total: int) -> None:
-        """One more image of `total` is drawn."""
-        self._advance("drawing images", total, "photo")
+        """One more synthetic image of `total` is generated."""
+        self._advance("generating images", total, "image")
 
     def making_page(self, total: int) -> None:
-        """One more page of `total` is made."""
-        self._advance("making pages", total, "page")
+        """One more page of `total` is written."""
+        self._advance("writing pages", total, "page")
 
     def repairing(self, total: int) -> None:
         """One more image of `total` is in the repaired copy."""
-        self._advance("writing the copy", total, "photo")
+        self._advance("writing the repaired copy", total, "image")
 
     def scoring(self, total: int) -> None:
         """One more image of `total` is scored."""
-        self._advance("scoring", total, "photo")
+        self._advance("scoring", total, "image")
 
     def predicting(self, total: int) -> None:
         """The prediction of one more image of `total` is written."""
@@ -78,7 +82,7 @@ class Terminal:
         self._advance(f"epoch {epoch}", total, "step", done)
 
     def close_bar(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             with contextlib.suppress(OSError):
                 self._bar.close()
@@ -97,7 +101,7 @@ class Terminal:
             if self._bar.n >= total:
                 self.close_bar()
         except OSError:
-            # The terminal is gone; so are its bars, and training goes on.
+            # The terminal is closed; training continues without bars.
             self._bars_are_broken, self._bar = True, None
 
     def __enter__(self) -> "Terminal":

@@ -1,4 +1,4 @@
-"""Device and number format, as the machine allows."""
+"""Choose the device and the precision that the machine supports."""
 
 import contextlib
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ def choose_device(device: Device) -> torch.device:
         return torch.device(next(d.value for d in preferred if available[d]))
     if not available[device]:
         have = ", ".join(d.value for d, there in available.items() if there)
-        raise ConfigError(f"device={device.value}: not on this machine; it has {have}")
+        raise ConfigError(f"device={device.value}: not available on this machine, which has {have}")
     return torch.device(device.value)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run on the device's own units rather than emulated."""
+    """Whether the device computes bfloat16 products natively rather than by emulation."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # No public name exists for this; without it float32 is the safe answer.
+        # There is no public function for this; where it is missing, float32 is safe.
         probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         return bool(probe and probe())
     return False
@@ -48,7 +48,7 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def repeatable(device: torch.device) -> None:
-    """On a GPU, take convolutions whose sums have a fixed order: the same seed, the same bits."""
+    """On a GPU, choose deterministic convolutions, so that a seed always gives the same bits."""
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

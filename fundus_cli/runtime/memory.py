@@ -1,21 +1,21 @@
-"""How the process keeps memory."""
+"""Configure malloc to reuse freed memory between steps."""
 
 import ctypes
 import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's malloc.h."""
+"""Parameters of glibc's mallopt, from malloc.h."""
 KEPT_BYTES = 2**31 - 1
-"""So much freed memory a process keeps; mallopt takes no larger number."""
+"""Maximum of freed memory to keep; mallopt accepts no larger number."""
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next allocation instead of giving it back each time.
+    """Let glibc keep freed memory for the next allocation instead of returning it to the system.
 
-    Every step frees and asks again for the same hundreds of megabytes. Given back, each page has to
-    be cleared by the kernel before it is used once more: a sixth of a step's time. Does nothing on
-    other systems, nor where the environment already tunes malloc.
+    Each step frees and allocates the same hundreds of megabytes. The kernel clears every page that
+    was returned before it is used again, which takes a sixth of a step's time. Does nothing on
+    other systems, or where the environment already tunes malloc.
     """
     tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if sys.platform != "linux" or tuned:

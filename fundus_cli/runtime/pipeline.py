@@ -1,4 +1,4 @@
-"""Reading and writing beside computing: three stages, a few items in flight, results in order."""
+"""Read, compute and write concurrently: three stages, a few items in flight, ordered results."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from fundus_cli.runtime.timeouts import Crew, Timeout
+from fundus_cli.runtime.timeouts import Timeout, TimeoutPool
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -15,9 +15,9 @@ Computed = TypeVar("Computed")
 Result = TypeVar("Result")
 
 NUM_THREADS = 2
-"""For reading, and again for writing; both mostly wait for the disk or for a library in C."""
+"""Threads for reading, and again for writing; both mostly wait for the disk or for C code."""
 AHEAD = 2
-"""Items read ahead, and items waiting to be written; more would only cost memory."""
+"""Items read ahead, and items waiting to be written; more would only use memory."""
 
 
 def pipelined(
@@ -30,16 +30,16 @@ def pipelined(
 ) -> Iterator[Result]:
     """write(item, loaded, computed) of every item, in order.
 
-    `compute` runs in the caller's thread, `read` and `write` beside it. What one of them raises
-    arrives here; items that are not yet begun are dropped then, those being written are finished.
+    `compute` runs in the caller's thread, `read` and `write` in other threads. Their exceptions are
+    raised here; items that have not started are then dropped, and those being written are finished.
 
     Raises:
-        MachineError: reading an item takes too long; what(item) says what it is.
+        MachineError: reading an item takes too long; what(item) names it.
     """
     waiting = iter(items)
     reading: deque[tuple[Item, Future[Loaded]]] = deque()
     writing: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(NUM_THREADS) as writers, Crew(NUM_THREADS, timeout) as readers:
+    with ThreadPoolExecutor(NUM_THREADS) as writers, TimeoutPool(NUM_THREADS, timeout) as readers:
         while True:
             for item in islice(waiting, 1 + AHEAD - len(reading)):
                 reading.append((item, readers.give(partial(read, item))))

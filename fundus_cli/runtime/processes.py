@@ -1,6 +1,7 @@
-"""Processes that call one function for many jobs, for work that Python's threads cannot share.
+"""Worker processes that call one function for many jobs, where threads would block each other.
 
-A small image is hundreds of short array operations, between which threads wait for each other.
+Reading a small image takes hundreds of short array operations, for which threads compete for the
+interpreter lock.
 """
 
 import contextlib
@@ -20,18 +21,26 @@ from types import TracebackType
 from typing import IO, Any, Generic
 
 from fundus_cli.errors import MachineError
-from fundus_cli.runtime.timeouts import LEAVE_S, Crew, Job, Result, Timeout, in_order, num_at_once
+from fundus_cli.runtime.timeouts import (
+    LEAVE_S,
+    Job,
+    Result,
+    Timeout,
+    TimeoutPool,
+    in_order,
+    num_at_once,
+)
 
 MIN_JOBS = 1000
-"""Fewer are done by threads before a process has imported what it needs."""
+"""With fewer jobs, threads finish before a process has imported what it needs."""
 JOBS_PER_MESSAGE = 4
-"""A process goes on with the next of them while the result of one is being taken."""
+"""Jobs sent per message, so that a worker stays busy while a result is received."""
 START = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from fundus_cli.runtime.processes import serve; serve()"
 )
-"""As multiprocessing begins a process, but without the caller's main module, which may have no
-guard against being imported, and with nothing for the interpreter to wait for when it ends."""
+"""Code that starts a worker. Unlike multiprocessing, it does not import the caller's main module,
+which may lack an import guard, and leaves nothing for the interpreter to wait for at exit."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -41,36 +50,36 @@ def spread(
     timeout: Timeout,
     what: Callable[[Job], str],
 ) -> Generator[Result, None, None]:
-    """As `in_order`, by processes instead of threads where that is worth starting them.
+    """Like `in_order`, with processes instead of threads where starting them pays.
 
-    Function, jobs, results and exceptions are pickled then. Close it when leaving early.
+    Function, jobs, results and exceptions are then pickled. Close the iterator when leaving early.
 
     Raises:
-        MachineError: one takes too long, or a process is gone; what(job) says what it was about.
+        MachineError: a job takes too long, or a process has ended; what(job) names the job.
     """
     if len(jobs) < MIN_JOBS or num_at_once() == 1:
         yield from in_order(function, jobs, timeout, what)
         return
     waiting: deque[tuple[Job, Future[Result]]] = deque()
     num, at_once = num_at_once(), JOBS_PER_MESSAGE
-    with Workers(function, num, what) as workers, Crew(num, timeout) as crew:
+    with Workers(function, num, what) as workers, TimeoutPool(num, timeout) as pool:
         for start in range(0, len(jobs), at_once):
             some = [(job, Future[Result]()) for job in jobs[start : start + at_once]]
-            crew.give(partial(workers.answer, some))
+            pool.give(partial(workers.answer, some))
             waiting += some
             while len(waiting) > 2 * num * at_once:
                 job, future = waiting.popleft()
-                yield crew.result(future, what(job))
+                yield pool.result(future, what(job))
         for job, future in waiting:
-            yield crew.result(future, what(job))
+            yield pool.result(future, what(job))
 
 
 class Workers(Generic[Job, Result]):
     """Processes that call a function; a context manager.
 
-    They have sessions of their own, so that Ctrl-C and whoever signals a whole group reach them
-    through this process alone. Each ends when its standard input does, whatever it is doing; so
-    none outlives this process, however that ends. Leaving kills them.
+    They run in their own sessions, so that Ctrl-C and signals to a process group reach only this
+    process. Each ends when its standard input closes, whatever it is doing, so none outlives this
+    process, however that ends. Leaving the context kills them.
     """
 
     def __init__(
@@ -100,9 +109,9 @@ class Workers(Generic[Job, Result]):
         return self
 
     def answer(self, some: Sequence[tuple[Job, "Future[Result]"]]) -> None:
-        """Have a process do some jobs and tell each one's future what came of it; by any thread.
+        """Let a process do some jobs and set their futures; may be called from any thread.
 
-        A job that was lost with its process, and those behind it, end in a MachineError.
+        A job that is lost with its process, and those after it, end in a MachineError.
         """
         worker = self._idle.get()
         assert worker.stdout is not None
@@ -119,12 +128,12 @@ class Workers(Generic[Job, Result]):
         except Exception as error:
             is_lost = isinstance(error, EOFError | OSError | pickle.UnpicklingError)
             told = self._loss(waiting[0][0], worker) if is_lost else error
-            # Answers that are still to come would be taken for those of other jobs.
+            # Outstanding answers would be taken for those of other jobs.
             worker.kill()
             for _, future in waiting:
                 future.set_exception(told)
         finally:
-            # One that is gone, too: whoever takes it next is told so instead of waiting.
+            # An ended worker too: the next caller gets an error instead of waiting.
             self._idle.put(worker)
 
     def __exit__(
@@ -145,7 +154,8 @@ class Workers(Generic[Job, Result]):
         for worker in self._all:
             worker.kill()
         for worker in self._all:
-            # One that waits for a dead drive may not even be killed: it is left behind.
+            # A worker that waits for an unresponsive drive may not even be killable; it is
+            # abandoned.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.wait(LEAVE_S)
                 for stream in (worker.stdin, worker.stdout):
@@ -170,8 +180,8 @@ def _end_of(worker: "subprocess.Popen[bytes]") -> str:
 
 
 def serve() -> None:
-    """What a process does: take the function, then the jobs of each message, one by one."""
-    # Whatever prints lands beside the errors, not among the answers.
+    """Main function of a worker: read the function, then run the jobs of each message in turn."""
+    # Printed text goes to standard error, not among the answers.
     answers, sent = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -188,7 +198,7 @@ def serve() -> None:
 
 
 def _listen(stream: IO[bytes], messages: "queue.SimpleQueue[Any]") -> None:
-    """Take what is sent; end the process as soon as nobody is left to send."""
+    """Read messages; end the process as soon as the sender is gone."""
     try:
         while True:
             messages.put(pickle.load(stream))

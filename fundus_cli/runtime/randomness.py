@@ -1,7 +1,7 @@
-"""Random numbers as a function of what they are for, never of what was drawn before.
+"""Random numbers as a pure function of (seed, epoch, index) and purpose.
 
-Every draw names its (seed, epoch, index) and purpose, so a run that resumes in the middle of an
-epoch, or takes its samples in another order, meets the same numbers.
+No generator keeps state between steps, so a run that resumes in the middle of an epoch, or takes
+its samples in another order, gets the same numbers.
 """
 
 from enum import IntEnum
@@ -23,7 +23,7 @@ def generator(purpose: Purpose, seed: int, epoch: int = 0, index: int = 0) -> np
     """A fresh generator for one purpose: Philox (Salmon et al. 2011) keyed by seed and epoch.
 
     Args:
-        purpose: what the numbers are for.
+        purpose: the use of the numbers.
         seed: the run's seed, 0 to 2**63 - 1.
         epoch: epoch, 0 or more.
         index: position within the epoch, 0 or more.

@@ -1,7 +1,7 @@
-"""Work on drives that may have gone away: waited for, but not for ever.
+"""File access with a timeout, so that an unresponsive network drive cannot hang the program.
 
-A call to the operating system for a file on a network drive that no longer answers may never
-return. Such calls are made by threads that the program does not wait for when it ends.
+A system call for a file on a network drive that no longer answers may never return. Such calls are
+made in threads that the program does not wait for when it exits.
 """
 
 import os
@@ -23,20 +23,20 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 LEAVE_S = 1.0
-"""Short, because whoever presses Ctrl-C waits for it, too."""
-_NAME = "fundus-crew"
+"""Seconds that running work gets to finish; short, because Ctrl-C waits for it too."""
+_NAME = "fundus-pool"
 MAX_AT_ONCE = 8
-"""Each piece of work may hold a decoded image of several hundred megabytes."""
+"""Maximum number of threads; each may hold a decoded image of several hundred megabytes."""
 
 
 def num_at_once() -> int:
-    """How many pieces of work are done at a time: one per core, and not too many."""
+    """Number of threads: one per core, up to a maximum."""
     return min(MAX_AT_ONCE, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout:
-    """How long one piece of work may take.
+    """The time that one piece of work may take.
 
     Attributes:
         limit_s: seconds.
@@ -48,23 +48,24 @@ class Timeout:
 
     @classmethod
     def of(cls, config: DataConfig) -> "Timeout":
-        """What data.timeout_s allows."""
+        """The timeout that data.timeout_s sets."""
         return cls(limit_s=config.timeout_s)
 
     def over(self, what: str) -> MachineError:
-        """The error when `what`, as in `reading a.png`, has taken longer."""
+        """The error to raise when `what`, as in `reading a.png`, has taken longer."""
         return MachineError(
-            f"{what} has taken more than {self.limit_s:g} s; is the drive still there? "
+            f"{what} has taken more than {self.limit_s:g} s; does the drive still respond? "
             f"{self.key} waits longer"
         )
 
 
-class Crew:
-    """A few threads that take up what they are given in its order; a context manager.
+class TimeoutPool:
+    """A small thread pool that can abandon blocked threads; a context manager.
 
-    Leaving it drops what is not begun and gives what is LEAVE_S to finish, so that a file which is
-    being copied is copied, and waits as long for the threads themselves: one that still frees
-    tensors while the interpreter ends aborts the process. Threads that hang are left behind.
+    On exit, work that has not started is dropped, and running work gets LEAVE_S seconds, so that a
+    file which is being copied is finished. The threads themselves are joined for as long: a thread
+    that frees tensors during interpreter shutdown would abort the process. Blocked threads are
+    abandoned.
     """
 
     def __init__(self, num_threads: int, timeout: Timeout) -> None:
@@ -79,20 +80,20 @@ class Crew:
             thread.start()
 
     def give(self, work: Callable[[], Result]) -> "Future[Result]":
-        """Have `work` called as soon as a thread is free."""
+        """Call `work` as soon as a thread is free."""
         future: Future[Result] = Future()
         self._given.append(future)
         self._waiting.put((future, work))
         return future
 
     def result(self, future: "Future[Result]", what: str) -> Result:
-        """What came of it, or the exception that it raised; for the oldest one not yet taken.
+        """The result of the oldest unclaimed work, or the exception that it raised.
 
         Raises:
-            MachineError: it takes too long; `what` says what it is, as in `reading a.png`.
+            MachineError: it takes too long; `what` names it, as in `reading a.png`.
         """
         try:
-            # Not result(): a TimeoutError may also be what the work has raised.
+            # Not result(timeout): the work itself may raise a TimeoutError.
             future.exception(self._timeout.limit_s)
         except TimeoutError:
             raise self._timeout.over(what) from None
@@ -110,11 +111,11 @@ class Crew:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-                # An image is not to be kept until the next one is read.
+                # Do not keep an image alive until the next one is read.
                 del result
             del task, future, work
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "TimeoutPool":
         return self
 
     def __exit__(
@@ -132,19 +133,19 @@ class Crew:
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def any_left_behind() -> bool:
-    """Whether a thread of a Crew still runs, as one does that waits for a drive."""
+def any_blocked() -> bool:
+    """Whether a thread is still blocked, for example on an unresponsive drive."""
     return any(thread.name == _NAME for thread in threading.enumerate())
 
 
 def in_time(work: Callable[[], Result], timeout: Timeout, what: str) -> Result:
-    """What `work` returns or raises.
+    """The result of `work`, or the exception that it raises.
 
     Raises:
-        MachineError: it takes too long; `what` says what it is, as in `listing a folder`.
+        MachineError: it takes too long; `what` names it, as in `listing a folder`.
     """
-    with Crew(1, timeout) as crew:
-        return crew.result(crew.give(work), what)
+    with TimeoutPool(1, timeout) as pool:
+        return pool.result(pool.give(work), what)
 
 
 def in_order(
@@ -153,19 +154,19 @@ def in_order(
     timeout: Timeout,
     what: Callable[[Job], str],
 ) -> Generator[Result, None, None]:
-    """function(job) of every job on `num_at_once` threads, in order; two per thread wait at most.
+    """Yield function(job) of every job in order, computed by `num_at_once` threads.
 
     Raises:
-        MachineError: one takes too long; what(job) says what it is, as in `reading a.png`.
+        MachineError: a job takes too long; what(job) names it, as in `reading a.png`.
     """
     threads = num_at_once()
     waiting: deque[tuple[Job, Future[Result]]] = deque()
-    with Crew(threads, timeout) as crew:
+    with TimeoutPool(threads, timeout) as pool:
         for job in jobs:
-            waiting.append((job, crew.give(partial(function, job))))
+            waiting.append((job, pool.give(partial(function, job))))
             if len(waiting) >= 2 * threads:
                 first, future = waiting.popleft()
-                yield crew.result(future, what(first))
+                yield pool.result(future, what(first))
         while waiting:
             first, future = waiting.popleft()
-            yield crew.result(future, what(first))
+            yield pool.result(future, what(first))

@@ -1,4 +1,4 @@
-"""The camera of a synthetic image: where it looks, its lamp, its lens and its sensor."""
+"""Simulate the camera of a synthetic image: position, illumination, lens and sensor."""
 
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ def coloured(amount: Field, red: float, green: float, blue: float) -> Planes:
 
 
 def illuminate(rng: np.random.Generator, light: Planes, frame: Frame) -> Planes:
-    """A lamp that stands off the middle and fades to the edge, and stray light from the lens."""
+    """An off-centre illumination that fades to the edge, and stray light from the lens."""
     x, y = (off / np.float32(frame.radius_px) for off in frame.off_centre())
     lamp_x, lamp_y = rng.normal(0, 0.22, 2).astype(np.float32)
     away = np.hypot(x - lamp_x, y - lamp_y)
@@ -110,7 +110,7 @@ def illuminate(rng: np.random.Generator, light: Planes, frame: Frame) -> Planes:
 
 
 def expose(rng: np.random.Generator, light: Planes, frame: Frame) -> NDArray[np.uint8]:
-    """What the sensor makes of the light: lens blur, the mask's edge, clipping and noise."""
+    """Simulate the sensor: lens blur, the edge of the aperture mask, clipping and noise."""
     # The image of the mask in the camera is not quite sharp and fades towards its edge.
     shrink_px = frame.radius_px * rng.uniform(0, 0.008)
     edge_px = 1 + frame.radius_px * rng.uniform(0, 0.015)
@@ -120,7 +120,7 @@ def expose(rng: np.random.Generator, light: Planes, frame: Frame) -> NDArray[np.
     light = gaussian_filter(light, (blur_px, blur_px, 0)) * inside
     dark = rng.uniform(0, 0.02, 3).astype(np.float32)
     grain = np.float32(rng.uniform(1.2, 2.4) / 255)
-    # Last of all draws: their number depends on the size.
+    # Sampled last, because the number of values depends on the size.
     noise = rng.standard_normal(light.shape, np.float32)
     noise = 0.6 * noise + 1.2 * gaussian_filter(noise, (0.7, 0.7, 0))
     level = grain * (0.35 + 0.9 * np.sqrt(np.clip(light, 0, 1)))

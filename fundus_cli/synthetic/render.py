@@ -1,4 +1,4 @@
-"""One drawn fundus image: the ground of the eye, its disc and vessels, seen by a camera."""
+"""Render one synthetic fundus image: retina, optic disc and vessels, seen by a camera."""
 
 from dataclasses import dataclass
 
@@ -29,9 +29,9 @@ class SyntheticImage:
 
 
 def render_image(seed: int, index: int, size_px: int, *, test: bool = False) -> SyntheticImage:
-    """Draw image `index` of the train or test split of `seed`.
+    """Render image `index` of the train or test split of `seed`.
 
-    The same eye is drawn at every size. Vessels below about a pixel fade and are not annotated.
+    The same eye is rendered at every size. Vessels below about a pixel fade and are not annotated.
     """
     rng = generator(Purpose.demo, seed, epoch=int(test), index=index)
     eye, frame = aim(rng, size_px)
@@ -155,7 +155,7 @@ def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Pl
     side, scale = frame.size_px * factor, frame.scale_px * factor
     places, diameter = pieces.sample(spacing=1.2 / scale)
     points, width = frame.to_pixels(places) * factor, diameter * scale
-    # Light is lost along the way through the blood; a vessel below the grid is drawn paler.
+    # Light is absorbed along its way through the blood; a vessel below a pixel becomes paler.
     thickness = (diameter / 0.08) ** 0.6 * np.minimum(width, 1)
     depth = splat(points, width, thickness, side)
     wide = diameter > 0.03

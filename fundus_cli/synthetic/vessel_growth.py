@@ -1,4 +1,4 @@
-"""How the vessels of a drawn eye grow: out of the disc, round the macula, forking, kept apart."""
+"""Grow the vessels of a synthetic eye: out of the disc, around the macula, forking, kept apart."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +157,7 @@ def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd
 
 
 def _follow_routes(tips: Tips, routes: Floats) -> None:
-    """Go on to the next waypoint where one is reached; past the last, a tip is on its own."""
+    """Advance to the next waypoint where one is reached; past the last, a tip grows freely."""
     led = np.flatnonzero(tips["route"] >= 0)
     way = routes[tips["route"][led], tips["waypoint"][led]] - tips["position"][led]
     past = (way * unit(tips["heading"][led])).sum(axis=1) < 0.15

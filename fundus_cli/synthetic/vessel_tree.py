@@ -1,4 +1,4 @@
-"""The shape of a drawn eye's vessels: pieces of arteries and veins, and Murray's law for forks.
+"""The vessels of a synthetic eye: pieces of arteries and veins, and Murray's law for forks.
 
 Positions are in the coordinates of a left eye: origin at the middle of the disc, unit one disc
 diameter, x towards the temple, y downwards, headings in radians from x towards y.
@@ -17,7 +17,7 @@ STEP = 0.09
 
 @dataclass(frozen=True)
 class Eye:
-    """What of an eye and of the camera's aim bears on the vessels."""
+    """Properties of an eye and of the camera's position that affect the vessels."""
 
     fovea: Floats
     view_centre: Floats

@@ -1,4 +1,4 @@
-"""The procedural fundus images of data=demo, written as ordinary files."""
+"""Write the synthetic images of data=demo as ordinary files."""
 
 import os
 import shutil
@@ -14,18 +14,18 @@ from fundus_cli.synthetic.render import SyntheticImage, render_image
 
 JPEG_QUALITY = 90
 GENERATOR_VERSION = 1
-"""Raised whenever the same seed draws other images, so that no old ones are taken for new."""
+"""Incremented whenever the same seed gives other images, so that old ones are not reused."""
 
 
 def write_demo(
     folder: Path, config: DemoConfig, progress: Callable[[int], None] = lambda total: None
 ) -> None:
-    """Draw the images of both splits into `folder`, whole or not at all.
+    """Generate the images of both splits in `folder`, whole or not at all.
 
     Per split: `<split>_images/demo_000.jpg`, and black and white PNGs of the same name in
-    `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test go on
-    where those of train end; an image does not depend on how many there are. A folder that
-    exists is left as it is, and so is one that another process finishes first. `progress` is called
+    `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test continue
+    those of train; an image does not depend on their number. An existing folder is not changed,
+    nor one that another process finishes first. `progress` is called
     once per image with the number of images in all.
 
     Raises:

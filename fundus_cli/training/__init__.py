@@ -1,1 +1,1 @@
-"""Loss, optimizer, schedule and the loop."""
+"""Training: losses, optimizers, learning-rate schedule and the epoch loop."""

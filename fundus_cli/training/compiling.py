@@ -1,4 +1,4 @@
-"""torch.compile for the steps of training, and what happens where it does not work."""
+"""Compile the network with torch.compile, with a fallback where that fails."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from fundus_cli.runtime.device import autocast
 
 Outputs = Tensor | tuple[Tensor, ...]
 Forward = Callable[[Tensor], Outputs]
-"""A network's images (N, C, H, W) to its logits; a cascade has several."""
+"""From images (N, C, H, W) to logits; a cascade returns several."""
 
 
 def compiled(
@@ -21,17 +21,17 @@ def compiled(
 ) -> Forward:
     """The network compiled for batches of one shape; the network itself where that fails.
 
-    A compiler can fail in many ways (none installed, no such GPU, no room on the disk), mostly at
-    its first batch. So one batch of zeros goes forward and backward here, and leaves no trace. On
+    A compiler can fail in many ways (not installed, unsupported GPU, full disk), mostly at the
+    first batch, so a batch of zeros is passed forward and backward here, without side effects. On
     a GPU the compiled step is recorded and replayed as a CUDA graph. Batches of another shape,
-    such as the smaller last one of an epoch, pass the network as it is.
+    such as the smaller last one of an epoch, use the uncompiled network.
 
     Args:
         model: in training mode, on the device.
         shape: (N, C, H, W) of the batches.
-        device: where they lie.
-        dtype: number format of the products.
-        say: gets a line where it fails.
+        device: of the batches.
+        dtype: precision of the products.
+        print_line: called with one line if compiling fails.
     """
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     fast = torch.compile(model, dynamic=False, mode=mode)
@@ -46,7 +46,7 @@ def compiled(
         reason = next(iter(str(error).strip().splitlines()), "")
         print_line(
             f"compile=true: not possible on this machine ({type(error).__name__}: {reason[:200]}); "
-            "training goes on without"
+            "training continues without it"
         )
         return model
     finally:

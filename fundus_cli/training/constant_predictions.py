@@ -1,4 +1,4 @@
-"""Notices a network whose predictions have become one colour, and says what may be the cause."""
+"""Warn when predictions collapse to all background or all foreground, and suggest causes."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from fundus_cli.config import LossName, TrainConfig
 from fundus_cli.training.losses import Loss
 
 NUM_BINS = 1000
-"""Steps of probability in which pixels are counted."""
+"""Number of probability bins in which pixels are counted."""
 ALMOST_NONE = 1e-4
-"""A share of the pixels below this, or this close to all of them, is none or all."""
+"""A share of pixels below this counts as none, one this close to 1 as all."""
 RARE_SHARE = 0.02
 HIGH_LR = 1e-2
 EPOCHS_BEFORE_A_WORD = 3
@@ -20,7 +20,7 @@ EPOCHS_BETWEEN_WORDS = 10
 
 
 class ConstantPredictionWatch:
-    """Counts predicted and annotated pixels of an epoch; no number of the run depends on it.
+    """Counts predicted and annotated pixels of an epoch; the results of a run do not depend on it.
 
     Attributes:
         structures: names of the S channels.
@@ -34,12 +34,12 @@ class ConstantPredictionWatch:
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Forget what was seen."""
+        """Reset the counts."""
         self.counts = torch.zeros(len(self.structures), NUM_BINS)
         self.annotated = torch.zeros(len(self.structures), dtype=torch.float64)
 
     def watched(self, loss: Loss) -> Loss:
-        """The same loss, with a look at every prediction that passes through it."""
+        """The same loss; the returned function also counts every prediction that it gets."""
 
         def look_and_return(logits: Tensor, target: Tensor, fov_mask: Tensor) -> Tensor:
             self.look(logits, target, fov_mask)
@@ -63,16 +63,16 @@ class ConstantPredictionWatch:
             self.annotated[channel] += target[:, channel][inside].sum(dtype=torch.float64).cpu()
 
     def end_epoch(self, threshold: float, epochs_before: int, lr: float) -> tuple[int, list[str]]:
-        """What the epoch showed.
+        """Evaluate the counts of the epoch.
 
         Args:
             threshold: probability from which a pixel counts.
-            epochs_before: for how many epochs in a row predictions were of one colour before.
+            epochs_before: number of the epochs before this one with constant predictions in a row.
             lr: the last step's learning rate.
 
         Returns:
-            For how many epochs in a row they are now, and a warning per structure when it is time
-            for one.
+            The number of epochs in a row with constant predictions now, and a warning for each
+            structure when one is due.
         """
         colours = [self._colour(channel, threshold) for channel in range(len(self.structures))]
         if not any(colours):
@@ -88,7 +88,8 @@ class ConstantPredictionWatch:
         ]
 
     def _colour(self, channel: int, threshold: float) -> str:
-        """black or white; empty while predictions are neither, or where the masks are too."""
+        """`black` or `white` for constant predictions; empty otherwise, or if the masks are
+        constant."""
         total = float(self.counts[channel].sum())
         if total == 0:
             return ""
@@ -97,7 +98,9 @@ class ConstantPredictionWatch:
             return ""
         first = math.floor(threshold * NUM_BINS)
         predicted = float(self.counts[channel, first:].sum()) / total
-        return "black" * (predicted < ALMOST_NONE) or "white" * (predicted > 1 - ALMOST_NONE)
+        return (
+            "black" if predicted < ALMOST_NONE else "white" if predicted > 1 - ALMOST_NONE else ""
+        )
 
     def _text(self, channel: int, colour: str, epochs: int, threshold: float, lr: float) -> str:
         occupied = torch.nonzero(self.counts[channel]).flatten()
@@ -113,7 +116,7 @@ class ConstantPredictionWatch:
         share = self.train_share[channel]
         if not ALMOST_NONE < share < 1 - ALMOST_NONE:
             return (
-                f"the masks of train cover {share:.2%}: look at how they are read "
+                f"the masks of train cover {share:.2%}: check how they are read "
                 "(data.mask_foreground, data.mask_channel, data.train.targets)"
             )
         advice = []

@@ -1,4 +1,4 @@
-"""Parts of a training that come from Python instead of the config: network, loss, optimizer."""
+"""Network, loss and optimizer that are given from Python instead of the config."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomParts:
-    """What `fundus_cli.train` was given besides the config; None for a part: as the config says.
+    """The parts given to `fundus_cli.train`; None for a part: as in the config.
 
     Attributes:
         model: (N, 3, H, W) float to logits (N, S, H, W) of the S structures, for any H and W.

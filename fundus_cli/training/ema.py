@@ -1,4 +1,4 @@
-"""The average of the weights over the last steps, which scores better than the last ones alone."""
+"""Exponential moving average (EMA) of the weights, which scores better than the last weights."""
 
 import copy
 
@@ -10,8 +10,8 @@ class WeightAverage:
     """Exponential moving average of a network's weights (Polyak and Juditsky 1992).
 
     average <- d average + (1 - d) weights after each step, with d = min(decay, (1 + step) / (10 +
-    step)), so that the first, bad weights are soon forgotten. Running means and variances of batch
-    norm are averaged likewise.
+    step)), so that the poor weights of the first steps lose their influence
+    quickly. Running means and variances of batch norm are averaged likewise.
 
     Attributes:
         model: a network of the same kind that holds the average.
@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after optimizer step number `step`, counted from 1."""
+        """Update the average after optimizer step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
         smooth = [(a, w) for a, w in pairs if a.is_floating_point()]

@@ -1,4 +1,4 @@
-"""What an epoch leaves beside its checkpoint: best.pt, rows of log.csv and timing.csv, a line."""
+"""Write the files of an epoch besides its checkpoint: best.pt, log.csv and timing.csv."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ def timing_row(progress: Progress, eval_seconds: float) -> dict[str, float]:
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
-    """A row of log.csv as the line that people watch."""
+    """Format a row of log.csv as a line for the terminal."""
     line = f"Epoch: {row['epoch']}/{epochs}, Train Loss: {row['train_loss']:.4f}"
     line += f", Test Loss: {row['test_loss']:.4f}"
     if "val_dice" in row:

@@ -1,4 +1,4 @@
-"""Beginning with what another run has learned (fine-tuning): compared with this run before use."""
+"""Fine-tuning: load and check the weights of another run that `init_from` names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +14,18 @@ from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint
 
 SAME_WIDTH = 1.25
-"""Vessels that are wider or narrower by less are what `augment.scale` shows a network anyway."""
+"""Ratio of vessel widths up to which no warning is needed, because `augment.scale` covers it."""
 
 
 def load_pretrained(config: TrainConfig) -> Checkpoint | None:
-    """The checkpoint that `init_from` names, its network compared with the run's; None without.
+    """Load the checkpoint that `init_from` names and compare its network with the run's.
+
+    Returns:
+        The checkpoint; None without `init_from`.
 
     Raises:
         ConfigError: no such file, several files, or another kind or size of network.
-        DataError: the file is damaged or no checkpoint of ours.
+        DataError: the file is damaged or not a checkpoint of this program.
     """
     if config.init_from is None:
         return None
@@ -33,7 +36,7 @@ def load_pretrained(config: TrainConfig) -> Checkpoint | None:
             f"in init_from={paths[0]}"
         )
     if not paths[0].is_file():
-        raise ConfigError(f"init_from={config.init_from}: no checkpoint is there")
+        raise ConfigError(f"init_from={config.init_from}: no checkpoint found")
     saved = checkpoint.load(paths[0])
     there, here = _network(saved.config.model), _network(config.model)
     if there != here:
@@ -53,14 +56,14 @@ def _network(model: ModelConfig) -> tuple[str, ...]:
 
 
 def check_unseen(saved: Checkpoint, hashes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Refuse to score images from which the pretrained network learned.
+    """Refuse to score images that the pretrained network was trained on.
 
     Args:
         saved: the pretrained network.
         hashes: {split: {id: sha256 of the image}} of this run.
 
     Returns:
-        Lines about images of val, which choose the checkpoint and the threshold.
+        Warnings about images of val, which choose the checkpoint and the threshold.
 
     Raises:
         DataError: there are such images in test.
@@ -72,36 +75,37 @@ def check_unseen(saved: Checkpoint, hashes: Mapping[str, Mapping[str, str]]) -> 
     if seen.get("test"):
         raise DataError(
             f"init_from={saved.path}: was trained on {len(seen['test'])} of the test images, "
-            f"so their score would mean nothing: {list_names(seen['test'])}; begin with another "
-            "checkpoint, or do without a test set (data.test=null)"
+            f"so their score would be meaningless: {list_names(seen['test'])}; choose another "
+            "checkpoint, or train without a test set (data.test=null)"
         )
     if not seen.get("val"):
         return []
     return [
         f"warning: init_from was trained on {len(seen['val'])} of the validation images, so "
-        f"val Dice and threshold say too much: {list_names(seen['val'])}"
+        f"val Dice and threshold are too optimistic: {list_names(seen['val'])}"
     ]
 
 
 def load_initial_weights(saved: Checkpoint, config: TrainConfig, model: UNet | WNet) -> list[str]:
     """Copy the weights that score into `model`; returns lines on what differs.
 
-    What the last layer knows about a structure goes to the structure of the same name; one that
-    is new starts as in any other run.
+    Weights of the last layer are copied between structures of the same name; those of new
+    structures keep their random initialisation.
 
     Args:
         saved: the pretrained network, of the size of `model`.
         config: the run's.
-        model: as it would start without; changed in place.
+        model: the initialised network; changed in place.
 
     Raises:
-        ConfigError: a cascade for other structures, which its second network has as inputs.
+        ConfigError: the checkpoint is a cascade for other structures, which are inputs of its
+            second network.
     """
     before, now = list(saved.config.data.structures), list(config.data.structures)
     if before != now and isinstance(model, WNet):
         raise ConfigError(
-            f"init_from={saved.path}: a cascade for {', '.join(before)}, which cannot begin to "
-            f"learn {', '.join(now)}; model=unet can"
+            f"init_from={saved.path}: a cascade for {', '.join(before)}, which cannot be "
+            f"fine-tuned for {', '.join(now)}; use model=unet"
         )
     weights = dict(saved.weights)
     if before != now:
@@ -110,14 +114,16 @@ def load_initial_weights(saved: Checkpoint, config: TrainConfig, model: UNet | W
             if id(parameter) in heads:
                 weights[name] = _by_name(weights[name], before, parameter.detach(), now)
     checkpoint.load_weights(model, weights, saved.path)
-    lines = [f"init_from: begins with the weights of {saved.path}, step {saved.progress.step}"]
+    lines = [f"init_from: initialised from {saved.path}, step {saved.progress.step}"]
     if new := [name for name in now if name not in before]:
-        lines.append(f"init_from: {', '.join(new)}: new, so its last layer starts anew")
+        lines.append(
+            f"init_from: {', '.join(new)}: new, so its last layer starts from random weights"
+        )
     return [*lines, *_looks(saved.config, config)]
 
 
 def _looks(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """Warnings where a vessel looks different to a network than when it learned."""
+    """Warnings about settings that make vessels look different from the pretraining."""
     pairs = {"data.normalisation": tuple(c.data.normalisation.value for c in (before, now))}
     there, here = (c.data.fov_diameter_px for c in (before, now))
     if there is None or here is None:
@@ -129,8 +135,8 @@ def _looks(before: TrainConfig, now: TrainConfig) -> list[str]:
         if max(widths) > SAME_WIDTH * min(widths):
             pairs["data.fov_diameter_px * augment.zoom"] = tuple(f"{px:g}" for px in widths)
     return [
-        f"warning: init_from learned with {key}={there} and this run has {here}; vessels look "
-        "different to the network"
+        f"warning: init_from was trained with {key}={there} and this run has {here}, so vessels "
+        "look different to the network"
         for key, (there, here) in pairs.items()
         if there != here
     ]
@@ -143,7 +149,7 @@ def _by_name(old: Tensor, before: list[str], fresh: Tensor, now: list[str]) -> T
 
 
 def earlier_training_files(saved: Checkpoint) -> dict[str, str]:
-    """What a run that begins with `saved` writes down as its network's earlier images.
+    """The training images behind the initial weights, for the manifest of a fine-tuned run.
 
     Returns:
         {name: sha256}; names are made different where two data sets share them.

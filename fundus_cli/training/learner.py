@@ -1,4 +1,4 @@
-"""What one optimizer step changes: the network, its average, the optimizer's memory."""
+"""Optimizer steps: the network, its EMA and the optimizer's state."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
 from fundus_cli.training.prior_bias import first_model
 
 STEPS_PER_FETCH = 32
-"""Steps after which losses are fetched from a GPU; each fetch waits until it has caught up."""
+"""Steps between two fetches of losses from a GPU; each fetch waits for the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class _PendingStep:
 
 
 class Learner:
-    """Takes steps, and looks at their losses: at each on a processor, at many at once on a GPU.
+    """Takes optimizer steps and fetches their losses: each on a CPU, many at once on a GPU.
 
-    A step whose loss or gradient is not finite raises when it is looked at, and nothing may be
-    saved before `flush`, so that a checkpoint never holds what such a step did.
+    A step whose loss or gradient is not finite raises when it is fetched. Nothing may be saved
+    before `flush`, so that a checkpoint never contains such a step.
 
     Attributes:
         model: the network that learns.
-        average: of its weights; None where the config wants none.
+        average: EMA of its weights; None without ema_decay.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Learner:
 
     @property
     def scored_model(self) -> nn.Module:
-        """The network whose loss and scores are told: the average where there is one."""
+        """The network that is validated and scored: the EMA where there is one."""
         return self.model if self.average is None else self.average.model
 
     @property
@@ -120,8 +120,8 @@ class Learner:
             number: steps of the run before this one.
 
         Raises:
-            DivergedError: a loss or gradient is not finite; on a processor it is this step's, and
-                the weights are untouched.
+            DivergedError: a loss or gradient is not finite; on a CPU it is that of this step, and
+                the weights are unchanged.
         """
         config = self.config
         set_lr(
@@ -146,7 +146,7 @@ class Learner:
         forward = self._forward_for(tuple(image.shape))
         with autocast(self.device, self.dtype):
             outputs = forward(image)
-        # A cascade is taught at each of its outputs.
+        # A cascade is trained on each of its outputs.
         every = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = [self.loss(logits, batch.target, batch.fov_mask) for logits in every]
         return torch.stack(losses).mean()
@@ -165,7 +165,7 @@ class Learner:
         """Refuse weights, running means and variances that are not finite numbers.
 
         Raises:
-            DivergedError: the last update was too large to be held.
+            DivergedError: the last update overflowed.
         """
         if not all(bool(torch.isfinite(t).all()) for t in self.model.state_dict().values()):
             raise DivergedError(
@@ -186,7 +186,7 @@ class Learner:
                 raise DivergedError(
                     f"epoch {each.epoch}, step {each.step}: loss {loss}, gradient norm {norm}, "
                     f"images {', '.join(sorted(set(each.ids)))}; lower optimizer.lr "
-                    f"({self.config.optimizer.lr}), or look for odd values in these files"
+                    f"({self.config.optimizer.lr}), or look for unusual values in these files"
                 )
             self._flushed.append((loss, len(each.ids)))
 
@@ -194,7 +194,8 @@ class Learner:
         if self._forward is None:
             self._forward = self.model
             if self.config.compile:
-                # An epoch may be resumed at its last, smaller batch: the config knows better.
+                # A resumed epoch may start with its last, smaller batch, so the size comes from the
+                # config.
                 whole = (self.config.batch_size, *shape[1:])
                 self._forward = compiled(
                     self.model, whole, self.device, self.dtype, self._print_line

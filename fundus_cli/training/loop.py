@@ -1,4 +1,4 @@
-"""The train/test epoch loop: a function of the config, the images and how far the run is."""
+"""The epoch loop: train, test, validate, write checkpoints and logs."""
 
 import math
 import time
@@ -35,15 +35,15 @@ from fundus_cli.training.validation import (
 )
 
 MAX_THRESHOLD_IMAGES = 64
-"""So many training images, spread evenly, are enough to choose a threshold."""
+"""Maximum number of training images (evenly spaced) used to choose the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Where the loop tells what it does.
+    """Functions through which the loop reports its progress.
 
     Attributes:
-        say: a line for the terminal and the log.
+        print_line: prints a line on the terminal and in the log.
         step: called after each optimizer step with (epoch from 1, steps done, steps in all).
     """
 
@@ -52,7 +52,7 @@ class Console:
 
 
 class Trainer:
-    """Network, optimizer and progress of one run; every random draw is a function of the three."""
+    """Network, optimizer and progress of one run."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Trainer:
 
         Raises:
             ConfigError: they do not fit this run.
-            DataError: they were learned from images of test.
+            DataError: they were trained on images of test.
         """
         hashes = {
             split: {s.id: s.file_hash for s in samples}
@@ -128,10 +128,10 @@ class Trainer:
         self.learner.restore(saved)
         self.progress = saved.progress
         self.earlier_training_files = saved.manifest.get(checkpoint.BEFORE, {})
-        # A threshold from train belongs to the end of a run; a longer one chooses it again.
+        # A threshold from train is chosen at the end of a run; a longer run chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
-        # The run may have been killed between its checkpoint and the files that follow from it.
+        # The run may have been killed between writing its checkpoint and the dependent files.
         if self.progress.rows:
             write_followers(self.folder, self.progress, saved.path)
 
@@ -164,7 +164,7 @@ class Trainer:
                 self.save()
 
     def _flush_losses(self) -> None:
-        """Take the losses of the steps so far into the epoch's mean."""
+        """Add the losses of the steps so far to the epoch's mean."""
         for loss, size in self.learner.flush():
             self.progress.loss_sum += loss * size
             self.progress.num_seen += size
@@ -195,7 +195,7 @@ class Trainer:
             ),
         }
         if not val and not test:
-            # Nothing else looks at the network: an image that it was trained on will do.
+            # No other image is predicted: check for constant predictions on a training image.
             mean_loss(self.predictor, watched, self._one_by_one(self.dataset.samples["train"][:1]))
         if val:
             chosen = None if self.config.threshold == "auto" else self.threshold.value
@@ -226,7 +226,7 @@ class Trainer:
             self.console.print_line(line)
 
     def _one_by_one(self, samples: Sequence[Sample]) -> Iterator[Sample]:
-        """The images, with a look at the signals before each."""
+        """Yield the images, checking for stop signals before each."""
         for sample in samples:
             self._obey_signals()
             yield sample
@@ -266,7 +266,7 @@ class Trainer:
         """Write last.pt, keeping the one before it as previous.pt.
 
         Raises:
-            DivergedError: a step went wrong; what was saved before stays.
+            DivergedError: a step was not finite; earlier checkpoints are kept.
         """
         self._flush_losses()
         self.learner.check_weights(self.progress.step)

@@ -1,4 +1,4 @@
-"""The losses, each counting only pixels inside the field of view."""
+"""Loss functions; only pixels inside the field of view count."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ def bce_loss(logits: Tensor, target: Tensor, fov_mask: Tensor) -> Tensor:
     """Mean binary cross-entropy over all structures of all pixels inside the field of view.
 
     -(t log p + (1 - t) log(1 - p)) with p = sigmoid(logit), computed from the logits so that it
-    stays finite, in float32 also under autocast. The mean is over the batch as a whole: a
-    image with a larger field of view weighs more. Where no pixel is inside, the loss and its
+    stays finite, in float32 also under autocast. The mean is over the batch as a whole:
+    an image with a larger field of view weighs more. Where no pixel is inside, the loss and its
     gradient are 0.
 
     Args:
@@ -45,7 +45,7 @@ def soft_dice_loss(logits: Tensor, target: Tensor, fov_mask: Tensor, smooth: flo
         logits: (N, S, H, W), before the sigmoid.
         target: (N, S, H, W), 0 to 1.
         fov_mask: (N, 1, H, W), True where a pixel counts.
-        smooth: above 0, in pixels; what an absent structure is forgiven.
+        smooth: above 0, in pixels; softens the loss for small and absent structures.
     """
     inside = _zeros_and_ones(fov_mask)
     probability = logits.float().sigmoid() * inside
@@ -57,7 +57,7 @@ def soft_dice_loss(logits: Tensor, target: Tensor, fov_mask: Tensor, smooth: flo
 
 
 def _zeros_and_ones(mask: Tensor) -> Tensor:
-    # Through bytes, which PyTorch turns into floats ten times faster than it does a bool mask.
+    # Via uint8, which PyTorch converts to float ten times faster than bool.
     return mask.view(torch.uint8).float()
 
 

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is made orthogonal, filter by filter."""
+"""The Muon optimizer: momentum with orthogonalised updates, filter by filter."""
 
 import math
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class Muon(torch.optim.Optimizer):
     mean for AdamW: `0.2 sqrt(max(rows, columns))` (Liu et al. 2025). Weight decay is decoupled.
     Biases, and scales and shifts of norms, follow AdamW without decay. All in float32.
 
-    Its matrix products cost nothing beside the convolutions of small networks, and on a processor
-    about a fifth of these at 64 base channels.
+    Compared with the convolutions, its matrix products are negligible for small networks; on a CPU
+    they take about a fifth as long at 64 base channels.
 
     Args:
         parameters: of the network.
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
         grads = [cast(Tensor, parameter.grad) for parameter in parameters]
         for parameter, grad in zip(parameters, grads, strict=True):
             if not self.state[parameter]:
-                # The count lies on the processor, where reading it waits for no device.
+                # The count is kept on the CPU, where reading it does not wait for a device.
                 self.state[parameter] |= {
                     "step": torch.zeros(()),
                     "exp_avg": torch.zeros_like(grad),

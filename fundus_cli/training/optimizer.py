@@ -1,4 +1,4 @@
-"""The optimizer, and the learning rate as a pure function of the step."""
+"""Build the optimizer, and compute the learning rate as a pure function of the step."""
 
 import inspect
 import math
@@ -14,11 +14,11 @@ from fundus_cli.training.muon import Muon
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 FUSED_DEVICES = ("cpu", "cuda", "mps")
-"""Where PyTorch updates all parameters in one pass: 3 times faster for Adam on a CPU core."""
+"""Devices on which PyTorch updates all parameters in one pass; 3 times faster for Adam on a CPU."""
 
 
 COMPILER_FREE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "step")
-"""Methods that PyTorch wraps so that torch.compile sees them, which imports all of it: 1.5 s."""
+"""Methods that PyTorch wraps for torch.compile; calling them imports the compiler, in 1.5 s."""
 
 
 def build_optimizer(
@@ -54,13 +54,13 @@ def build_optimizer(
 
 
 def _plain(kind: type[Kind]) -> type[Kind]:
-    """An optimizer class with the same numbers and state, whose methods call no compiler.
+    """A subclass with the same results and state whose methods do not import the compiler.
 
-    What functools.wraps leaves behind leads to the methods themselves; where a version of PyTorch
-    wraps none, they are the same.
+    inspect.unwrap finds the original methods; where a version of PyTorch wraps none, they are the
+    same.
     """
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in COMPILER_FREE}
-    # The wrapper of `step` turned gradients off, too.
+    # The removed wrapper of `step` also disabled gradients.
     methods["step"] = torch.no_grad()(methods["step"])
     return cast(type[Kind], type(kind.__name__, (kind,), methods))
 

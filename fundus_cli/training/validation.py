@@ -1,4 +1,4 @@
-"""What an epoch is told about images that it did not train on: losses, Dice, the threshold."""
+"""End-of-epoch validation: losses, Dice and the choice of the threshold."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,11 @@ from fundus_cli.inference.predictor import Predictor
 from fundus_cli.training.losses import Loss
 
 DEFAULT_THRESHOLD = 0.5
-"""Where no image has a pixel of the structure, so that none is best."""
+"""The threshold if no image has a pixel of the structure, so that no threshold is best."""
 
 MAX_TEST_SHARE = 0.25
-"""Pixels whose test loss an epoch may compute, per pixel that it trained on: more than a tenth of
-the epoch's time would go into a number on which nothing depends."""
+"""Maximum ratio of test pixels to training pixels per epoch; more would spend over a tenth of the
+time on a number that no decision depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,9 @@ class Validation:
 def validate(
     predictor: Predictor, loss: Loss, samples: Iterable[Sample], threshold: float | None
 ) -> Validation:
-    """Score images with their masks; without a threshold the one with the best Dice is taken.
+    """Score images with their masks; without a threshold, choose the one with the best Dice.
 
-    Structures are pooled. Each image passes the network once.
+    Structures are pooled. Each image is predicted once.
     """
     histogram, counts, losses = ProbabilityHistogram(), Counts.zero(), []
     for sample in samples:
@@ -84,7 +84,7 @@ def mean_loss(predictor: Predictor, loss: Loss, samples: Iterable[Sample]) -> fl
 
 
 def spread(samples: Sequence[Sample], max_pixels: float) -> Sequence[Sample]:
-    """Every k-th image, with the least k for which they have `max_pixels` or fewer; or one."""
+    """Every k-th image, with the smallest k for at most `max_pixels` in all; at least one."""
     for every in range(1, len(samples)):
         chosen = samples[::every]
         if sum(sample.fov_mask.size for sample in chosen) <= max_pixels:

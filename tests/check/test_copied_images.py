@@ -41,7 +41,7 @@ def test_mirrored_and_turned_copies_are_found() -> None:
     found = groups(images)
     assert [group.members for group in found] == [(0, 5), (2, 4)]
     assert [group.orientations for group in found] == [
-        ("turned by 180 degrees",),
+        ("rotated by 180 degrees",),
         ("mirrored left to right",),
     ]
 

@@ -10,7 +10,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from fundus_cli.config import AugmentConfig
-from fundus_cli.data.augment_geometric import Draws, apply_geometry, draw, window_px
+from fundus_cli.data.augment_geometric import (
+    AugmentParams,
+    apply_geometry,
+    sample_params,
+    window_px,
+)
 from fundus_cli.data.augment_photometric import STRETCH, apply_photometric
 
 NO_OPTIONS = {
@@ -53,14 +58,14 @@ CAMERAS = augment_config(
 NOTHING = augment_config()
 
 
-def draws(num: int = 1, **changes: object) -> Draws:
-    """Draws that change nothing but `changes`, the same for each of `num` samples."""
+def params(num: int = 1, **changes: object) -> AugmentParams:
+    """AugmentParams that change nothing but `changes`, the same for each of `num` samples."""
     values = {}
     for key, value in (NO_CHANGE | changes).items():
         kinds = {"flip_h": np.bool_, "flip_v": np.bool_, "noise_seed": np.int64}
         one = np.asarray(value, kinds.get(key, np.float32))
         values[key] = np.repeat(one[None], num, axis=0)
-    return Draws(**values)
+    return AugmentParams(**values)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -88,7 +93,7 @@ def centroid(plane: Tensor) -> tuple[float, float]:
 
 def test_nothing_to_do_returns_the_input_itself() -> None:
     window = noise(3, 5, 8, 8)
-    drawn = draw(NOTHING, 0, 0, [0, 1, 2])
+    drawn = sample_params(NOTHING, 0, 0, [0, 1, 2])
     assert apply_geometry(drawn, window, (8, 8)) is window
     image = window[:, :3]
     assert apply_photometric(drawn, image) is image
@@ -96,7 +101,7 @@ def test_nothing_to_do_returns_the_input_itself() -> None:
 
 def test_a_larger_window_is_cut_around_its_centre() -> None:
     window = noise(2, 5, 10, 12)
-    patch = apply_geometry(draws(2), window, (6, 10))
+    patch = apply_geometry(params(2), window, (6, 10))
     assert torch.equal(patch, window[:, :, 2:8, 1:11])
 
 
@@ -106,13 +111,13 @@ def test_a_larger_window_is_cut_around_its_centre() -> None:
 def test_flips_are_exact(flip_h: bool, flip_v: bool, dims: list[int]) -> None:
     window = noise(2, 5, 7, 9)
     before = window.clone()
-    patch = apply_geometry(draws(2, flip_h=flip_h, flip_v=flip_v), window, (7, 9))
+    patch = apply_geometry(params(2, flip_h=flip_h, flip_v=flip_v), window, (7, 9))
     assert torch.equal(patch, before.flip(dims))
     assert torch.equal(window, before)
 
 
 def test_flips_are_per_sample() -> None:
-    drawn = draws(4)
+    drawn = params(4)
     drawn.flip_h[:] = [False, True, False, True]
     drawn.flip_v[:] = [False, False, True, True]
     window = noise(4, 2, 5, 5)
@@ -127,7 +132,7 @@ def test_flips_are_per_sample() -> None:
 @pytest.mark.parametrize("side", [8, 9])
 def test_quarter_turns_are_counter_clockwise(side: int, quarters: int) -> None:
     window = noise(2, 5, side, side)
-    patch = apply_geometry(draws(2, angle_deg=90 * quarters), window, (side, side))
+    patch = apply_geometry(params(2, angle_deg=90 * quarters), window, (side, side))
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
     expected = torch.rot90(window, quarters, (2, 3))
     torch.testing.assert_close(patch[inner], expected[inner], rtol=0, atol=1e-4)
@@ -138,20 +143,20 @@ def test_quarter_turns_are_counter_clockwise(side: int, quarters: int) -> None:
 @pytest.mark.parametrize("flip_v", [True, False])
 def test_flips_come_before_the_turn(flip_h: bool, flip_v: bool) -> None:
     window = noise(1, 5, 9, 9)
-    patch = apply_geometry(draws(flip_h=flip_h, flip_v=flip_v, angle_deg=90), window, (9, 9))
+    patch = apply_geometry(params(flip_h=flip_h, flip_v=flip_v, angle_deg=90), window, (9, 9))
     flipped = window.flip([dim for dim, on in ((3, flip_h), (2, flip_v)) if on])
     torch.testing.assert_close(patch, torch.rot90(flipped, 1, (2, 3)), rtol=0, atol=1e-3)
 
 
 def test_whole_image_half_turn() -> None:
     fundus_image = noise(1, 5, 6, 11)
-    patch = apply_geometry(draws(angle_deg=180), fundus_image, (6, 11))
+    patch = apply_geometry(params(angle_deg=180), fundus_image, (6, 11))
     torch.testing.assert_close(patch, fundus_image.flip(2, 3), rtol=0, atol=1e-3)
 
 
 def test_whole_image_quarter_turn_about_its_centre() -> None:
     fundus_image = noise(1, 5, 6, 10)
-    patch = apply_geometry(draws(angle_deg=90), fundus_image, (6, 10))
+    patch = apply_geometry(params(angle_deg=90), fundus_image, (6, 10))
     # The middle 6x6 square turns; beyond it, the turned image is only 6 wide.
     expected = torch.zeros(1, 5, 6, 10)
     expected[..., 2:8] = torch.rot90(fundus_image[..., 2:8], 1, (2, 3))
@@ -167,7 +172,7 @@ def test_marker_lands_where_the_matrix_says(
     y, x = 7.0, -11.0
     window = marker(95, y, x)[None, None].repeat(1, 5, 1, 1)
     patch = apply_geometry(
-        draws(angle_deg=angle_deg, zoom=zoom, flip_h=flip[0], flip_v=flip[1]), window, (65, 65)
+        params(angle_deg=angle_deg, zoom=zoom, flip_h=flip[0], flip_v=flip[1]), window, (65, 65)
     )
     y, x = (-y if flip[1] else y), (-x if flip[0] else x)
     # On a screen, y down, counter-clockwise: the right edge goes up.
@@ -181,7 +186,7 @@ def test_marker_lands_where_the_matrix_says(
 def test_bilinear_halves_between_two_pixels() -> None:
     # A patch of even side in a window of odd side samples half way between pixels.
     window = torch.arange(9.0).reshape(1, 1, 3, 3)
-    patch = apply_geometry(draws(), window, (2, 2))
+    patch = apply_geometry(params(), window, (2, 2))
     torch.testing.assert_close(patch[0, 0], torch.tensor([[2.0, 3.0], [5.0, 6.0]]))
 
 
@@ -189,7 +194,7 @@ def test_bilinear_halves_between_two_pixels() -> None:
 def test_image_target_and_field_of_view_stay_aligned(index: int) -> None:
     side = window_px(STANDARD, 33)
     plane = marker(side, 4, -5) + marker(side, -9, 2)
-    drawn = draw(STANDARD, 0, 0, [index])
+    drawn = sample_params(STANDARD, 0, 0, [index])
     patch = apply_geometry(drawn, plane[None, None].repeat(1, 5, 1, 1), (33, 33))
     assert patch.max() > 0.5
     for channel in range(1, 5):
@@ -199,7 +204,7 @@ def test_image_target_and_field_of_view_stay_aligned(index: int) -> None:
 def test_each_sample_gets_its_own_change() -> None:
     side = window_px(STANDARD, 16)
     window = noise(1, 5, side, side).repeat(4, 1, 1, 1)
-    patch = apply_geometry(draw(STANDARD, 0, 0, range(4)), window, (16, 16))
+    patch = apply_geometry(sample_params(STANDARD, 0, 0, range(4)), window, (16, 16))
     for one in range(4):
         for other in range(one):
             assert (patch[one] - patch[other]).abs().max() > 0.1
@@ -221,7 +226,7 @@ def bilinear(plane: np.ndarray, y: float, x: float) -> float:
 @pytest.mark.parametrize("index", range(6))
 def test_every_pixel_is_the_one_that_the_matrix_names(index: int, hw: tuple[int, int]) -> None:
     window = torch.randint(0, 256, (1, 3, 37, 40), generator=torch.Generator().manual_seed(index))
-    drawn = draw(STANDARD, 4, 0, [index])
+    drawn = sample_params(STANDARD, 4, 0, [index])
     patch = apply_geometry(drawn, window.to(torch.uint8), hw)[0, 1] * 255
     angle, zoom = math.radians(drawn.angle_deg[0]), float(drawn.zoom[0])
     flip_x, flip_y = (-1 if flip[0] else 1 for flip in (drawn.flip_h, drawn.flip_v))
@@ -239,7 +244,7 @@ def test_every_pixel_is_the_one_that_the_matrix_names(index: int, hw: tuple[int,
 def test_bytes_come_out_as_shares(config: AugmentConfig) -> None:
     side = window_px(config, 24)
     window = (noise(3, 5, side, side) * 255).to(torch.uint8)
-    drawn = draw(config, 0, 0, range(3))
+    drawn = sample_params(config, 0, 0, range(3))
     shares = apply_geometry(drawn, window, (24, 24))
     assert shares.dtype == torch.float32
     expected = apply_geometry(drawn, window.float(), (24, 24)) / 255
@@ -251,7 +256,7 @@ def test_bytes_come_out_as_shares(config: AugmentConfig) -> None:
 
 @pytest.mark.parametrize("index", range(8))
 def test_what_a_window_has_beyond_the_need_changes_nothing(index: int) -> None:
-    drawn = draw(STANDARD, 2, 0, [index])
+    drawn = sample_params(STANDARD, 2, 0, [index])
     window = noise(1, 2, 96, 96)
     patch = apply_geometry(drawn, window, (32, 32))
     wider = torch.nn.functional.pad(window, (50, 50, 50, 50), value=7.0)
@@ -260,7 +265,7 @@ def test_what_a_window_has_beyond_the_need_changes_nothing(index: int) -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     side = window_px(STANDARD, 36)
-    window, drawn = noise(2, 5, side, side), draw(STANDARD, 1, 0, [0, 1])
+    window, drawn = noise(2, 5, side, side), sample_params(STANDARD, 1, 0, [0, 1])
     before = torch.get_num_threads()
     patches = []
     try:
@@ -276,11 +281,11 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 def test_batch_does_not_change_a_sample(memory_format: torch.memory_format) -> None:
     side = window_px(STANDARD, 24)
     window = noise(5, 5, side, side).contiguous(memory_format=memory_format)
-    together = draw(STANDARD, 3, 1, [7, 2, 9, 4, 0])
+    together = sample_params(STANDARD, 3, 1, [7, 2, 9, 4, 0])
     patches = apply_geometry(together, window, (24, 24))
     images = apply_photometric(together, patches[:, :3])
     for position, index in enumerate([7, 2, 9, 4, 0]):
-        alone = draw(STANDARD, 3, 1, [index])
+        alone = sample_params(STANDARD, 3, 1, [index])
         patch = apply_geometry(alone, window[position : position + 1], (24, 24))
         assert torch.equal(patch[0], patches[position])
         torch.testing.assert_close(apply_photometric(alone, patch[:, :3])[0], images[position])
@@ -317,7 +322,7 @@ def test_window_never_runs_out_of_pixels(
     side = window_px(config, patch_px)
     assert (side - patch_px) % 2 == 0
     for angle_deg in {rotation_deg, -rotation_deg, min(rotation_deg, 45)}:
-        drawn = draws(angle_deg=angle_deg, zoom=zoom / (1 + scale))
+        drawn = params(angle_deg=angle_deg, zoom=zoom / (1 + scale))
         assert apply_geometry(drawn, torch.ones(1, 1, side, side), (patch_px,) * 2).min() > 0.999
         if side > patch_px and angle_deg in (0, 45):
             # Two pixels less would not have been enough.
@@ -327,7 +332,7 @@ def test_window_never_runs_out_of_pixels(
 
 def test_outside_the_window_is_zero_in_every_channel() -> None:
     window = torch.ones(1, 5, 16, 16)
-    patch = apply_geometry(draws(zoom=0.5), window, (16, 16))
+    patch = apply_geometry(params(zoom=0.5), window, (16, 16))
     expected = torch.zeros(16, 16)
     expected[4:12, 4:12] = 1
     torch.testing.assert_close(patch[0], expected.expand(5, 16, 16), rtol=0, atol=1e-5)
@@ -338,40 +343,42 @@ def test_outside_the_window_is_zero_in_every_channel() -> None:
 
 def test_zooms_lie_around_their_own_middle() -> None:
     indices = range(400)
-    around_one = draw(augment_config(scale=0.25), 0, 0, indices).zoom
+    around_one = sample_params(augment_config(scale=0.25), 0, 0, indices).zoom
     assert 0.8 <= around_one.min() < 0.82
     assert 1.22 < around_one.max() <= 1.25
-    smaller = draw(augment_config(scale=0.25, zoom=0.9), 0, 0, indices).zoom
+    smaller = sample_params(augment_config(scale=0.25, zoom=0.9), 0, 0, indices).zoom
     np.testing.assert_allclose(smaller, 0.9 * around_one, rtol=1e-6)
-    assert (draw(augment_config(zoom=0.9), 0, 0, indices).zoom == np.float32(0.9)).all()
+    assert (sample_params(augment_config(zoom=0.9), 0, 0, indices).zoom == np.float32(0.9)).all()
 
 
-def same(one: Draws, other: Draws) -> bool:
+def same(one: AugmentParams, other: AugmentParams) -> bool:
     return all(
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
-        for field in fields(Draws)
+        for field in fields(AugmentParams)
     )
 
 
-def sample(drawn: Draws, position: int) -> Draws:
-    return Draws(**{f.name: getattr(drawn, f.name)[position : position + 1] for f in fields(Draws)})
+def sample(drawn: AugmentParams, position: int) -> AugmentParams:
+    return AugmentParams(
+        **{f.name: getattr(drawn, f.name)[position : position + 1] for f in fields(AugmentParams)}
+    )
 
 
 def test_a_sample_is_drawn_from_seed_epoch_and_index_alone() -> None:
-    together = draw(STANDARD, 5, 2, [3, 9, 4])
+    together = sample_params(STANDARD, 5, 2, [3, 9, 4])
     for position, index in enumerate([3, 9, 4]):
-        assert same(sample(together, position), draw(STANDARD, 5, 2, [index]))
-    assert same(draw(STANDARD, 5, 2, [4, 4]), draw(STANDARD, 5, 2, [4, 4]))
+        assert same(sample(together, position), sample_params(STANDARD, 5, 2, [index]))
+    assert same(sample_params(STANDARD, 5, 2, [4, 4]), sample_params(STANDARD, 5, 2, [4, 4]))
     for other in (
-        draw(STANDARD, 6, 2, [3]),
-        draw(STANDARD, 5, 3, [3]),
-        draw(STANDARD, 5, 2, [5]),
+        sample_params(STANDARD, 6, 2, [3]),
+        sample_params(STANDARD, 5, 3, [3]),
+        sample_params(STANDARD, 5, 2, [5]),
     ):
         assert not same(sample(together, 0), other)
 
 
 def test_no_stream_repeats_over_epochs_and_indices() -> None:
-    drawn = [draw(STANDARD, 0, epoch, range(50)) for epoch in range(2)]
+    drawn = [sample_params(STANDARD, 0, epoch, range(50)) for epoch in range(2)]
     for name in ("angle_deg", "zoom", "contrast", "brightness"):
         values = np.concatenate([getattr(one, name) for one in drawn])
         assert len(np.unique(values)) == 100, name
@@ -380,8 +387,8 @@ def test_no_stream_repeats_over_epochs_and_indices() -> None:
 
 
 def test_an_option_does_not_shift_the_others() -> None:
-    all_on = draw(STANDARD, 1, 1, range(20))
-    rotated = draw(augment_config(rotation_deg=180), 1, 1, range(20))
+    all_on = sample_params(STANDARD, 1, 1, range(20))
+    rotated = sample_params(augment_config(rotation_deg=180), 1, 1, range(20))
     assert np.array_equal(rotated.angle_deg, all_on.angle_deg)
     assert not rotated.flip_h.any()
     assert not rotated.flip_v.any()
@@ -392,7 +399,7 @@ def test_an_option_does_not_shift_the_others() -> None:
 
 
 def test_draws_fill_their_ranges_evenly() -> None:
-    drawn = draw(STANDARD, 0, 0, range(4000))
+    drawn = sample_params(STANDARD, 0, 0, range(4000))
     # Standard deviation of a share of 4000 fair coins: 0.8 %; of a mean of them: below 0.01 each.
     for flips in (drawn.flip_h, drawn.flip_v):
         assert flips.mean() == pytest.approx(0.5, abs=0.03)
@@ -404,7 +411,7 @@ def test_draws_fill_their_ranges_evenly() -> None:
         "brightness": drawn.brightness / 0.1,
         "colour": np.log(drawn.colour) / np.log(1.1),
     }
-    cameras = draw(CAMERAS, 0, 0, range(4000))
+    cameras = sample_params(CAMERAS, 0, 0, range(4000))
     uniform |= {
         "detail": np.log(cameras.detail) / np.log(1.5),
         "sharpness": cameras.sharpness / 0.8,
@@ -439,18 +446,18 @@ def test_draws_fill_their_ranges_evenly() -> None:
 
 def test_brightness_contrast_and_colour_by_hand() -> None:
     image = torch.tensor([0.2, 0.4]).reshape(1, 1, 1, 2).repeat(1, 3, 1, 1)  # mean 0.3
-    drawn = draws(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
+    drawn = params(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
     # 2 * (0.2 - 0.3) + 0.3 + 0.1 = 0.2 and 2 * 0.1 + 0.4 = 0.6; 2 * 0.6 is clamped to 1.
     expected = torch.tensor([[0.2, 0.6], [0.1, 0.3], [0.4, 1.0]]).reshape(1, 3, 1, 2)
     torch.testing.assert_close(apply_photometric(drawn, image), expected)
-    darker = apply_photometric(draws(brightness=-0.3), image)
+    darker = apply_photometric(params(brightness=-0.3), image)
     torch.testing.assert_close(darker[0, 0, 0], torch.tensor([0.0, 0.1]))
 
 
 def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
     image = noise(6, 3, 8, 8)
     before = image.clone()
-    drawn = draw(STANDARD, 0, 0, range(6))
+    drawn = sample_params(STANDARD, 0, 0, range(6))
     after = apply_photometric(drawn, image)
     assert torch.equal(image, before)
     assert after.min() >= 0
@@ -468,11 +475,11 @@ def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize("hw", [(64, 64), (40, 70), (9, 5)])
 def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
     flat = torch.full((1, 3, *hw), 0.4)
-    torch.testing.assert_close(apply_photometric(draws(detail=2.0), flat), flat)
+    torch.testing.assert_close(apply_photometric(params(detail=2.0), flat), flat)
     line = flat.clone()
     line[..., hw[0] // 2, :] = 0.3
-    stretched = apply_photometric(draws(detail=2.0), line)[0, 0]
-    faded = apply_photometric(draws(detail=0.5), line)[0, 0]
+    stretched = apply_photometric(params(detail=2.0), line)[0, 0]
+    faded = apply_photometric(params(detail=0.5), line)[0, 0]
     away = 0 if hw[0] > 9 else 1
     drop = [float(one[away].mean() - one[hw[0] // 2].mean()) for one in (stretched, faded)]
     # The surroundings are a little darker where the line is, so the factor is not quite whole.
@@ -483,7 +490,7 @@ def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
 def test_light_is_smooth_passes_its_values_and_is_one_for_all_channels() -> None:
     image = torch.full((1, 3, 65, 65), 0.5)
     grid = np.array([[0.2, 0, -0.2], [0.1, 0.3, 0], [-0.1, 0, 0.2]])
-    lit = apply_photometric(draws(light=grid), image)[0]
+    lit = apply_photometric(params(light=grid), image)[0]
     torch.testing.assert_close(lit[0], lit[1])
     torch.testing.assert_close(lit[0], lit[2])
     found = (lit[0, ::32, ::32] / 0.5).log().numpy()
@@ -497,7 +504,7 @@ def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
     # The middle of the filter has (6/16)^2 of the weight, so the difference is 1 - 9/64 of 0.25.
     fine = 0.25 * (1 - 9 / 64)
     for share in (-1.0, 0.5):
-        changed = apply_photometric(draws(sharpness=share), image)
+        changed = apply_photometric(params(sharpness=share), image)
         assert float(changed[0, 0, 4, 4]) == pytest.approx(0.5 + share * fine, abs=1e-6)
         assert float(changed.mean()) == pytest.approx(float(image.mean()), abs=1e-6)
 
@@ -506,7 +513,7 @@ def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
 def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
     image = torch.zeros(2, 3, 31, 31)
     image[..., 15, 15] = 1.0
-    drawn = draws(2, blur_px=sd)
+    drawn = params(2, blur_px=sd)
     drawn.blur_px[1] = 2.5  # its neighbour in the batch does not change a sample
     spread = apply_photometric(drawn, image)[0, 1].double()
     assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
@@ -534,7 +541,7 @@ def filtered(image: np.ndarray, taps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("hw", [(40, 33), (4, 7)])
 def test_blur_equals_a_plain_filter_and_spares_who_drew_none(hw: tuple[int, int]) -> None:
     image = noise(3, 3, *hw)
-    drawn = draws(3)
+    drawn = params(3)
     drawn.blur_px[:] = [0, 0.7, 2.3]
     blurred = apply_photometric(drawn, image)
     assert torch.equal(blurred[0], image[0])
@@ -547,7 +554,7 @@ def test_sharpness_equals_a_plain_filter(share: float) -> None:
     image = noise(1, 3, 21, 30) * 0.4 + 0.3
     soft = filtered(image[0].numpy(), np.array([1, 4, 6, 4, 1]) / 16)
     expected = image[0].numpy() + share * (image[0].numpy() - soft)
-    changed = apply_photometric(draws(sharpness=share), image)
+    changed = apply_photometric(params(sharpness=share), image)
     np.testing.assert_allclose(changed[0], expected.clip(0, 1), atol=1e-6)
 
 
@@ -575,7 +582,7 @@ def surroundings(plane: np.ndarray, side: int) -> np.ndarray:
 @pytest.mark.parametrize("hw", [(64, 48), (50, 71), (9, 30)])
 def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
     image = noise(1, 3, *hw) * 0.2 + 0.4
-    changed = apply_photometric(draws(detail=1.7), image)[0].numpy()
+    changed = apply_photometric(params(detail=1.7), image)[0].numpy()
     for plane, found in zip(image[0].numpy().astype(np.float64), changed, strict=True):
         around = surroundings(plane, min(16, *hw))
         np.testing.assert_allclose(found, around + 1.7 * (plane - around), atol=1e-5)
@@ -584,19 +591,23 @@ def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
 def test_grey_by_hand() -> None:
     image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1)
     # The grey picture is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
-    half = apply_photometric(draws(grey=0.5), image).flatten()
+    half = apply_photometric(params(grey=0.5), image).flatten()
     torch.testing.assert_close(half, torch.tensor([0.405, 0.505, 0.755]))
     torch.testing.assert_close(
-        apply_photometric(draws(grey=1.0), image).flatten(), torch.full((3,), 0.61)
+        apply_photometric(params(grey=1.0), image).flatten(), torch.full((3,), 0.61)
     )
 
 
 def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
     image = torch.full((3, 3, 64, 64), 0.5)
-    drawn = draw(CAMERAS, 0, 0, [0, 1, 2])
-    quiet = draws(3)
-    only_noise = Draws(
-        **{f.name: getattr(quiet, f.name) for f in fields(Draws) if not f.name.startswith("noise")},
+    drawn = sample_params(CAMERAS, 0, 0, [0, 1, 2])
+    quiet = params(3)
+    only_noise = AugmentParams(
+        **{
+            f.name: getattr(quiet, f.name)
+            for f in fields(AugmentParams)
+            if not f.name.startswith("noise")
+        },
         noise=drawn.noise,
         noise_seed=drawn.noise_seed,
     )
@@ -611,7 +622,7 @@ def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
 def only_noise(num: int, **changes: object) -> Tensor:
     """Noise of a deviation of 1 whose middle is not clamped away, as it was added."""
     image = torch.full((num, 3, 96, 96), 0.5)
-    return (apply_photometric(draws(num, noise=0.05, **changes), image) - 0.5) / 0.05
+    return (apply_photometric(params(num, noise=0.05, **changes), image) - 0.5) / 0.05
 
 
 def test_noise_is_normal_and_its_values_are_independent() -> None:
@@ -627,7 +638,7 @@ def test_noise_is_normal_and_its_values_are_independent() -> None:
 
 
 def test_noise_of_two_samples_has_nothing_in_common() -> None:
-    drawn = draw(CAMERAS, 0, 0, range(6))
+    drawn = sample_params(CAMERAS, 0, 0, range(6))
     fields_of = [only_noise(1, noise_seed=int(seed)).flatten() for seed in drawn.noise_seed]
     between = torch.corrcoef(torch.stack(fields_of)) - torch.eye(6)
     assert float(between.abs().max()) < 0.03
@@ -635,7 +646,7 @@ def test_noise_of_two_samples_has_nothing_in_common() -> None:
 
 def test_noise_of_a_large_image_does_not_come_again() -> None:
     image = torch.full((1, 3, 700, 800), 0.5)
-    noisy = apply_photometric(draws(noise=0.05, noise_seed=987_654_321), image) - 0.5
+    noisy = apply_photometric(params(noise=0.05, noise_seed=987_654_321), image) - 0.5
     flat = noisy.flatten() / 0.05
     assert float(flat.std()) == pytest.approx(1, abs=0.01)
     stretches = flat[: 3 * STRETCH].reshape(3, STRETCH)
@@ -645,7 +656,7 @@ def test_noise_of_a_large_image_does_not_come_again() -> None:
 
 def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
     image = noise(4, 3, 48, 48)
-    drawn = draw(CAMERAS, 3, 1, range(4))
+    drawn = sample_params(CAMERAS, 3, 1, range(4))
     together = apply_photometric(drawn, image)
     for n in range(4):
         alone = apply_photometric(sample(drawn, n), image[n : n + 1])
@@ -657,7 +668,7 @@ def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
 def test_gpu_gives_the_same_patches() -> None:
     side = window_px(STANDARD, 32)
     window = noise(4, 5, side, side)
-    drawn = draw(STANDARD, 0, 0, range(4))
+    drawn = sample_params(STANDARD, 0, 0, range(4))
     ours = apply_geometry(drawn, window.cuda(), (32, 32))
     torch.testing.assert_close(
         ours.cpu(), apply_geometry(drawn, window, (32, 32)), rtol=0, atol=1e-3

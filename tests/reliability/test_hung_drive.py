@@ -49,7 +49,7 @@ def test_a_drive_that_does_not_answer_ends_the_program_in_a_line(
         took_s = time.monotonic() - started
     words = "finding the images" if program == "predict" else "data.root="
     key = "timeout_s" if program == "predict" else "data.timeout_s"
-    complaint(result, 5, words, f"more than 1 s; is the drive still there? {key} waits longer")
+    complaint(result, 5, words, f"more than 1 s; does the drive still respond? {key} waits longer")
     assert LIMIT_S <= took_s < LIMIT_S + 10
     assert not list(tmp_path.glob("out/*.*"))
 
@@ -65,7 +65,7 @@ BACK_TO_LIFE = """
 import sys, threading, torch
 from fundus_cli.cli import main as cli
 from fundus_cli.cli import command_line as command
-from fundus_cli.runtime.timeouts import Crew, Patience
+from fundus_cli.runtime.timeouts import TimeoutPool, Patience
 from fundus_cli.errors import MachineError
 
 def work():
@@ -74,8 +74,8 @@ def work():
         [torch.ones(8) for _ in range(1000)]
 
 def run(name, arguments, stop):
-    with Crew(1, Patience(limit_s=60)) as crew:
-        crew.give(work)
+    with TimeoutPool(1, Patience(limit_s=60)) as pool:
+        pool.give(work)
         begun.wait()
     print("not yet written", end="")
     raise MachineError("the drive is gone")

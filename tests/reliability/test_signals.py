@@ -34,7 +34,7 @@ def test_ctrl_c_in_the_first_moment_is_a_line(
     assert process.returncode == 130, errors
     assert out == ""
     assert errors == (
-        "fundus-train: SIGINT: stopped, nothing to save; the same command begins again\n"
+        "fundus-train: SIGINT: stopped, nothing to save; the same command starts again\n"
     )
     assert not list(tmp_path.iterdir())
 

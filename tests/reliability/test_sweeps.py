@@ -32,7 +32,7 @@ def jobs(folder: Path) -> list[tuple[str, str]]:
 
 
 FATES = {
-    "leave": "left without finishing",
+    "leave": "exited without finishing",
     "segv": "killed by SIGSEGV",
     "SIGKILL": "killed by SIGKILL; the system may have run out of memory",
     "memory": "out of memory",

@@ -88,7 +88,7 @@ def test_at_first_it_ends_the_process_where_it_stands() -> None:
     )
     assert (code, out) == (143, "")
     assert errors == (
-        "fundus-test: SIGTERM: stopped, nothing to save; the same command begins again"
+        "fundus-test: SIGTERM: stopped, nothing to save; the same command starts again"
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from fundus_cli.errors import MachineError
-from fundus_cli.runtime.timeouts import Crew, Timeout, any_left_behind, in_order, in_time
+from fundus_cli.runtime.timeouts import Timeout, TimeoutPool, any_blocked, in_order, in_time
 
 SHORT = Timeout(limit_s=0.3)
 LONG = Timeout(limit_s=60, key="timeout_s")
@@ -67,8 +67,8 @@ def test_what_is_returned_or_raised_reaches_the_caller() -> None:
 def test_leaving_does_not_wait_for_what_hangs() -> None:
     for_ever = threading.Event()
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Crew(1, LONG) as crew:
-        crew.give(for_ever.wait)
+    with pytest.raises(KeyboardInterrupt), TimeoutPool(1, LONG) as pool:
+        pool.give(for_ever.wait)
         raise KeyboardInterrupt
     assert time.monotonic() - started < 10
     for_ever.set()
@@ -82,9 +82,9 @@ def test_leaving_finishes_what_is_begun_and_drops_the_rest() -> None:
         may_go_on.wait()
         finished.append(number)
 
-    with pytest.raises(KeyboardInterrupt), Crew(1, LONG) as crew:
+    with pytest.raises(KeyboardInterrupt), TimeoutPool(1, LONG) as pool:
         for number in range(3):
-            crew.give(partial(work, number))
+            pool.give(partial(work, number))
         begun.wait()
         threading.Timer(0.1, may_go_on.set).start()
         raise KeyboardInterrupt
@@ -106,14 +106,14 @@ def test_leaving_waits_for_threads_that_still_free_what_they_made() -> None:
 
     kept: list[threading.Thread] = []
     of_thread = threading.local()
-    with Crew(2, LONG) as crew:
-        assert crew.result(crew.give(make), "making") == 5
+    with TimeoutPool(2, LONG) as pool:
+        assert pool.result(pool.give(make), "making") == 5
     assert kept and not any(thread.is_alive() for thread in kept)
 
 
 def test_a_thread_keeps_nothing_of_what_it_has_handed_over() -> None:
-    with Crew(1, LONG) as crew:
-        made = crew.result(crew.give(Slow), "making")
+    with TimeoutPool(1, LONG) as pool:
+        made = pool.result(pool.give(Slow), "making")
         seen, until = weakref.ref(made), time.monotonic() + 5
         del made
         while seen() is not None and time.monotonic() < until:
@@ -128,8 +128,8 @@ def test_threads_that_hang_are_known_to_be_left_behind() -> None:
         begun.set()
         for_ever.wait()
 
-    with Crew(1, LONG) as crew:
-        crew.give(hang)
+    with TimeoutPool(1, LONG) as pool:
+        pool.give(hang)
         begun.wait()
-    assert any_left_behind()
+    assert any_blocked()
     for_ever.set()

@@ -69,7 +69,7 @@ def test_it_begins_with_the_weights_that_score(place: Path) -> None:
     assert not torch.allclose(drawn["head.weight"], after.model["head.weight"], atol=1e-3)
     assert json.loads((place / "second" / "config.json").read_text())["init_from"] == "first"
     scores = json.loads((place / "second" / "metrics.json").read_text())["protocols"]
-    assert scores[0]["trained_on"] == "folder, begun with the weights of another run"
+    assert scores[0]["trained_on"] == "folder, fine-tuned from another run"
     assert "<dt>Begins with</dt><dd>first</dd>" in (place / "second" / "report.html").read_text()
 
 
