@@ -1,6 +1,6 @@
-.PHONY: check lint types test
+.PHONY: check lint types docs test
 
-check: lint types test
+check: lint types docs test
 
 lint:
 	ruff check .
@@ -8,6 +8,9 @@ lint:
 
 types:
 	mypy
+
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir build/site
 
 test:
 	pytest
