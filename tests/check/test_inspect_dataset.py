@@ -250,7 +250,7 @@ def test_a_mask_drawn_before_the_exif_turn_is_understood(tiny_set: Path) -> None
     Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1])).save(path)
     told = {one.kind.code: one for one in checked(config(tiny_set)).findings}
     assert set(told) == {"exif-turned", "mask-turned"}
-    assert "before its EXIF turn" in told["mask-turned"].means
+    assert "without its EXIF rotation" in told["mask-turned"].means
 
 
 def test_on_bad_skip_makes_unreadable_files_warnings(tiny_set: Path) -> None:

@@ -181,7 +181,7 @@ def test_several_structures_persons_and_observers_are_kept_in_a_preset(
 def test_a_copy_is_never_made_in_the_data_set(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for place in (tmp_path / "data", tmp_path / "data" / "new", tmp_path / "data/../data/x"):
-        with pytest.raises(RunFolderError, match="lies in the data set"):
+        with pytest.raises(RunFolderError, match="is inside the data set"):
             refuse_place(place, tmp_path / "data")
     (tmp_path / "out" / "train_images").mkdir(parents=True)
     with pytest.raises(RunFolderError, match="holds train_images already"):

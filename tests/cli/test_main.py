@@ -25,7 +25,7 @@ def nothing_made(folder: Path) -> bool:
         (["loss=dise"], 2, ["bce_dice"]),
         (["lr", "0.1"], 2, ["key=value"]),
         (["-m", "epochs=1,many"], 2, ["epochs", "many"]),
-        (["--experimental-rerun", "x"], 2, ["--experimental-rerun", "not open"]),
+        (["--experimental-rerun", "x"], 2, ["--experimental-rerun", "unknown flag"]),
         (["data=drive"], 2, ["data.root", "not given", "data=drive data.root="]),
         (["data.root=nowhere"], 3, ["data.root=nowhere", "does not exist"]),
         (["data.root=/x (1)"], 2, ["""'data.root="/x (1)"'"""]),

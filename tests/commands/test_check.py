@@ -49,7 +49,7 @@ def test_findings_exit_3_in_one_line_and_are_all_in_the_report(
     assert not list((tmp_path / "out").glob("*.png"))
     again = command("check", f"data.root={tiny_set}", "output=out")
     assert again.returncode == 6
-    assert "holds a report already" in again.stderr
+    assert "already holds a report" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_fix_in_place_is_refused(command: RunCommand, tiny_set: Path) -> None:
     for place in (tiny_set, tiny_set / "fixed"):
         result = command("check", f"data.root={tiny_set}", "fix=true", f"output={place}")
         assert result.returncode == 6
-        assert "lies in the data set" in result.stderr
+        assert "is inside the data set" in result.stderr
         assert not (tiny_set / "fixed").exists()
 
 

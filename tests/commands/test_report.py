@@ -113,7 +113,7 @@ def test_a_page_that_cannot_be_made_does_not_fail_the_run(
         terminal.log_to(tmp_path / "train.log")
         make_report(tmp_path, terminal)
     said = capsys.readouterr().out
-    assert "warning: report.html could not be made (RuntimeError: no ink)" in said
+    assert "warning: report.html could not be written (RuntimeError: no ink)" in said
     assert f"fundus-report path={tmp_path} tries again" in said
     assert "Traceback" in (tmp_path / "train.log").read_text()
     assert "Traceback" not in said

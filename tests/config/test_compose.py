@@ -91,8 +91,8 @@ def test_every_key_has_a_plain_line_above_it(path: Path) -> None:
         ("seed=${oc.env:HOME}", ["seed", "environment"]),
         ("model._target_=builtins.open", ["_target_"]),
         ("+hydra.callbacks.x._target_=builtins.open", ["_target_"]),
-        ("hydra/job_logging=evil", ["hydra/job_logging", "not open"]),
-        ("hydra.searchpath=[x]", ["hydra.searchpath", "not open"]),
+        ("hydra/job_logging=evil", ["hydra/job_logging", "cannot be set"]),
+        ("hydra.searchpath=[x]", ["hydra.searchpath", "cannot be set"]),
         ("data.root=/x/é (1)", ["quotes", """'data.root="/x/é (1)"'"""]),
     ],
 )

@@ -269,11 +269,11 @@ def test_every_protocol_says_what_the_numbers_depend_on(samples: list[Sample]) -
         assert "4 test images of tiny at native size" in own["protocol"]
         assert "0.3750, chosen for the best Dice on validation images" in own["protocol"]
     assert "inside the field of view" in content["protocols"][0]["protocol"]
-    assert "dark surround included" in content["protocols"][1]["protocol"]
+    assert "including the dark surround" in content["protocols"][1]["protocol"]
     sentence = protocol(num_models=3, tta=True, num_images=1).sentence("fov")
     assert "1 test image of" in sentence
     assert "3 networks averaged" in sentence
-    assert "mirrored" in sentence
+    assert "averaged over four flips" in sentence
     assert "by some members" in protocol(tta=None).sentence("fov")
     assert "test" not in ORIGIN
 

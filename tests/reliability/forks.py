@@ -33,6 +33,7 @@ for _name in (
     "matplotlib.pyplot",
     "fundus_cli.cli.command_line",
     "fundus_cli.commands.train",
+    "fundus_cli.training.loop",
     "fundus_cli.evaluation.scoring",
     "fundus_cli.report.run_page",
 ):

@@ -65,7 +65,7 @@ BACK_TO_LIFE = """
 import sys, threading, torch
 from fundus_cli.cli import main as cli
 from fundus_cli.cli import command_line as command
-from fundus_cli.runtime.timeouts import TimeoutPool, Patience
+from fundus_cli.runtime.timeouts import TimeoutPool, Timeout
 from fundus_cli.errors import MachineError
 
 def work():
@@ -74,7 +74,7 @@ def work():
         [torch.ones(8) for _ in range(1000)]
 
 def run(name, arguments, stop):
-    with TimeoutPool(1, Patience(limit_s=60)) as pool:
+    with TimeoutPool(1, Timeout(limit_s=60)) as pool:
         pool.give(work)
         begun.wait()
     print("not yet written", end="")

@@ -47,7 +47,7 @@ def test_while_images_are_read_nothing_is_written(tmp_path: Path, shared_tiny_se
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
-    assert "nothing to save; the same command begins again" in errors
+    assert "nothing to save; the same command starts again" in errors
     assert not (tmp_path / "run").exists()
 
 
@@ -112,7 +112,7 @@ def test_while_the_page_is_made_the_run_is_complete(tmp_path: Path, shared_tiny_
     arguments = train(shared_tiny_set, "run", "epochs=1")
     term = signal_at(run_page, "write_report", 1, signal.SIGTERM)
     stopped = Forked(tmp_path, *arguments, prepare=term).result()
-    complaint(stopped, 143, "SIGTERM", "complete but for its page: fundus-report path=run")
+    complaint(stopped, 143, "SIGTERM", "complete except for its page: fundus-report path=run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "done"
     assert not (tmp_path / "run" / "report.html").exists()
     again = Forked(tmp_path, *arguments, "resume=auto").result()

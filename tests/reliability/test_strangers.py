@@ -53,7 +53,7 @@ def test_a_hostile_checkpoint_is_refused_at_every_door(
     torch.save({"format": 2, "model": Touch()}, tmp_path / "bad.pt")
     more = [f"input={shared_tiny_set}/test_images"] if program == "predict" else []
     result = Forked(tmp_path, program, "checkpoint=bad.pt", *more).result()
-    complaint(result, 3, "bad.pt: is no checkpoint")
+    complaint(result, 3, "bad.pt: cannot be read safely as a checkpoint")
     assert not (tmp_path / "MARK").exists()
     assert result.stdout == ""
 

@@ -57,10 +57,10 @@ def test_what_is_saved_comes_back(tmp_path: Path, config: TrainConfig) -> None:
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("9.9.0", "made by fundus-cli 9.9.0, which"),
-        ("9.9\nis fine", "is no checkpoint of fundus-train"),
-        (9, "is no checkpoint of fundus-train"),
-        (None, "is no checkpoint of fundus-train"),
+        ("9.9.0", "was written by fundus-cli 9.9.0, and"),
+        ("9.9\nis fine", "is not a checkpoint of fundus-train"),
+        (9, "is not a checkpoint of fundus-train"),
+        (None, "is not a checkpoint of fundus-train"),
     ],
 )
 def test_a_file_of_another_version_that_cannot_be_read_names_it(
@@ -95,7 +95,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, config: TrainConfig) -> None:
         data = next(i for i in archive.infolist() if "/data/" in i.filename and i.file_size > 100)
     content[data.header_offset + 200] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"last\.pt: (checksum|is no checkpoint)"):
+    with pytest.raises(DataError, match=r"last\.pt: (checksum|cannot be read)"):
         checkpoint.load(path)
 
 
@@ -105,7 +105,7 @@ def test_a_cut_off_file_is_named(tmp_path: Path, config: TrainConfig, share: flo
     saved(path, config)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=r"last\.pt: .*cut off"):
+    with pytest.raises(DataError, match=r"last\.pt: .*truncated"):
         checkpoint.load(path)
 
 
@@ -166,7 +166,7 @@ def test_a_strangers_config_is_refused(
     plain = to_plain(config)
     assert isinstance(plain, dict)
     torch.save({**content, "config": {**plain, **change}}, path)
-    with pytest.raises(DataError, match="no checkpoint of fundus-train") as caught:
+    with pytest.raises(DataError, match="not a checkpoint of fundus-train") as caught:
         checkpoint.load(path)
     assert os.environ["HOME"] not in str(caught.value)
 
@@ -186,7 +186,7 @@ def test_other_wrong_content_is_refused(
     path = tmp_path / "last.pt"
     saved(path, config)
     torch.save({**torch.load(path, weights_only=True), key: value}, path)
-    with pytest.raises(DataError, match="no checkpoint of fundus-train"):
+    with pytest.raises(DataError, match="not a checkpoint of fundus-train"):
         checkpoint.load(path)
 
 

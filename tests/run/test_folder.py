@@ -97,7 +97,7 @@ def test_a_change_of_config_takes_effect_or_is_refused(config: TrainConfig) -> N
         replace(config, model=replace(config.model, base_channels=32)),
         replace(config, data=replace(config.data, patch_px=64)),
     ):
-        with pytest.raises(ConfigError, match="cannot change in the middle"):
+        with pytest.raises(ConfigError, match="cannot change during a run"):
             check_config(config, other)
 
 

@@ -59,7 +59,7 @@ def test_it_begins_with_the_weights_that_score(place: Path) -> None:
         place, "second", "init_from=first", "seed=7", "epochs=1", *STANDING_STILL
     )
     assert (code, error) == (0, "")
-    assert "init_from: begins with the weights of first/best.pt, step " in said
+    assert "init_from: initialised from first/best.pt, step " in said
     before, after = (checkpoint.load(place / run / "best.pt") for run in ("first", "second"))
     assert after.averaged is not None
     for weights in (after.model, after.averaged):
@@ -90,7 +90,7 @@ def test_it_is_continued_without_the_file_it_began_with(place: Path) -> None:
 def test_a_run_may_begin_with_the_one_that_it_replaces(place: Path) -> None:
     code, said, error = train(place, "first", "init_from=first", "overwrite=true", "epochs=1")
     assert (code, error) == (0, "")
-    assert "init_from: begins with" in said
+    assert "init_from: initialised from" in said
 
 
 def test_images_of_test_must_not_have_been_learned_from(place: Path) -> None:
@@ -133,9 +133,13 @@ def test_what_was_learned_before_is_known_to_eval(place: Path) -> None:
     ("given", "code", "words"),
     [
         (("init_from=nowhere",), 2, "init_from=nowhere: no such file or folder"),
-        (("init_from=data",), 2, "init_from=data: no checkpoint is there"),
+        (("init_from=data",), 2, "init_from=data: no checkpoint found"),
         (("init_from=' '",), 2, "init_from= : must be a checkpoint, a run folder, or null"),
-        (("init_from=data/train_images/p1.png",), 3, "p1.png: is no checkpoint that can be read"),
+        (
+            ("init_from=data/train_images/p1.png",),
+            3,
+            "p1.png: cannot be read safely",
+        ),
         (
             ("init_from=first", "model.base_channels=5"),
             2,
@@ -182,7 +186,7 @@ def test_a_structure_keeps_what_is_known_about_it(tmp_path: Path) -> None:
         assert now[name][1].equal(saved.weights[name][0])
     others = [name for name in now if not name.startswith("head.")]
     assert all(now[name].equal(saved.weights[name]) for name in others)
-    assert "init_from: artery: new, so its last layer starts anew" in lines
+    assert "init_from: artery: new, so its last layer starts from random weights" in lines
 
 
 def test_a_cascade_cannot_change_its_structures(tmp_path: Path) -> None:
@@ -191,7 +195,7 @@ def test_a_cascade_cannot_change_its_structures(tmp_path: Path) -> None:
     config = config_of("model=wnet")
     load_initial_weights(saved, config, build_model(config))
     other = structures(config, "vein")
-    with pytest.raises(ConfigError, match="a cascade for vessel, which cannot begin to learn vein"):
+    with pytest.raises(ConfigError, match="which cannot be fine-tuned for vein"):
         load_initial_weights(saved, other, build_model(other))
 
 
@@ -200,9 +204,9 @@ def test_images_that_look_different_are_told(tmp_path: Path) -> None:
     saved = checkpoint.load(tmp_path / "a.pt")
     config = config_of("data.normalisation=fov", "data.fov_diameter_px=900")
     lines = load_initial_weights(saved, config, build_model(config))
-    assert [line.split(";")[0] for line in lines if line.startswith("warning: ")] == [
-        "warning: init_from learned with data.normalisation=local and this run has fov",
-        "warning: init_from learned with data.fov_diameter_px=null and this run has 900",
+    assert [line.split(", so")[0] for line in lines if line.startswith("warning: ")] == [
+        "warning: init_from was trained with data.normalisation=local and this run has fov",
+        "warning: init_from was trained with data.fov_diameter_px=null and this run has 900",
     ]
 
 
@@ -215,8 +219,8 @@ def test_images_that_look_different_are_told(tmp_path: Path) -> None:
         (
             ("data.fov_diameter_px=1320",),
             [
-                "warning: init_from learned with data.fov_diameter_px * augment.zoom=900 and this "
-                "run has 1320"
+                "warning: init_from was trained with data.fov_diameter_px * augment.zoom=900 and "
+                "this run has 1320"
             ],
         ),
     ],
@@ -227,7 +231,7 @@ def test_vessels_as_wide_as_zoom_shows_them_anyway_are_not_told(
     random_checkpoint(tmp_path / "a.pt", "data.fov_diameter_px=900")
     config = config_of(*overrides)
     lines = load_initial_weights(checkpoint.load(tmp_path / "a.pt"), config, build_model(config))
-    assert [line.split(";")[0] for line in lines if line.startswith("warning: ")] == told
+    assert [line.split(", so")[0] for line in lines if line.startswith("warning: ")] == told
 
 
 def test_validation_images_that_were_learned_from_are_a_warning(tmp_path: Path) -> None:

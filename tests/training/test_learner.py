@@ -139,7 +139,7 @@ def test_where_compiling_fails_a_line_says_so_and_the_result_is_the_same(
     assert own.flush() == plain.flush()
     assert said == [
         "compile=true: not possible on this machine (RuntimeError: no compiler was found); "
-        "training goes on without"
+        "training continues without it"
     ]
 
 

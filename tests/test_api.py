@@ -145,7 +145,7 @@ def test_several_checkpoints_are_an_ensemble(run: fundus.TrainingRun, root: Path
         (
             lambda run: fundus.train([f"output={run.folder}"], verbose=False),
             fundus.RunFolderError,
-            "holds a run already",
+            "already holds a run",
         ),
     ],
 )
