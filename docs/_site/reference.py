@@ -29,7 +29,8 @@ def yaml_keys(path: Path) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     comment: list[str] = []
     parents: list[tuple[int, str]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # The first line says what the file is about.
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         text = line.strip()
         if text.startswith("#"):
             comment.append(text[1:].strip())
@@ -59,6 +60,17 @@ def attribute_docs(schema: type) -> dict[str, str]:
     return docs
 
 
+def allowed_values(schema: type) -> dict[str, str]:
+    """{dotted key: allowed values} that the checks of a dataclass name."""
+    found = {}
+    for node in ast.walk(ast.parse(inspect.getsource(schema))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
+            key, allowed = node.args[1], node.args[3]
+            if isinstance(key, ast.Constant) and isinstance(allowed, ast.Constant):
+                found[str(key.value)] = str(allowed.value)
+    return found
+
+
 def type_text(annotation: object) -> str:
     """A type as a reader of YAML knows it."""
     if annotation is typing.Any:
@@ -81,7 +93,11 @@ def type_text(annotation: object) -> str:
 
 def rows(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """(dotted key, type, default in the dataclass, description) of every key of a schema."""
-    hints, docs = typing.get_type_hints(schema), attribute_docs(schema)
+    hints, docs, allowed = (
+        typing.get_type_hints(schema),
+        attribute_docs(schema),
+        allowed_values(schema),
+    )
     for field in fields(schema):
         annotation = hints[field.name]
         nested = next(
@@ -96,7 +112,10 @@ def rows(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
             yield from rows(nested, f"{prefix}{field.name}.")
             continue
         default = "" if field.default is MISSING else json.dumps(field.default)
-        yield prefix + field.name, type_text(annotation), default, docs.get(field.name, "")
+        key, kind = prefix + field.name, type_text(annotation)
+        if key in allowed and re.match(r"[\d.-]|above|null or [\d.]|0", allowed[key]):
+            kind += f"; {allowed[key]}"
+        yield key, kind, default, docs.get(field.name, "")
 
 
 def defaults(program: str) -> dict[str, tuple[str, str]]:
@@ -115,6 +134,12 @@ def defaults(program: str) -> dict[str, tuple[str, str]]:
         if key.startswith("demo."):
             found[f"data.{key}"] = (value, comment)
     return found
+
+
+def chosen_by_default(program: str) -> dict[str, str]:
+    """{group: choice} of the defaults list of a program's YAML file."""
+    text = (CONFIGS / f"{program}.yaml").read_text(encoding="utf-8")
+    return dict(re.findall(r"^  - (\w+): (\w+)$", text, re.M))
 
 
 def configuration_page() -> str:
@@ -140,6 +165,10 @@ def configuration_page() -> str:
         lines += ["| key | default | type | meaning |", "|---|---|---|---|"]
         for key, kind, default, description in rows(SCHEMAS[name]):
             value, comment = known.get(key, (default, ""))
+            group = key.removesuffix(".name")
+            if group in GROUPS:
+                value = chosen_by_default(name).get(group, "")
+                comment = f"Chosen as `{group}=...`."
             shown = f"`{value}`" if value and value != "???" else ("required" if value else "")
             lines.append(
                 f"| `{key}` | {cell(shown)} | {cell(kind)} | {cell(comment or description)} |"

@@ -1,4 +1,4 @@
-"""Overlays: hits, misses and false alarms drawn on the image, with a caption."""
+"""Render overlays: TP, FN and FP pixels in colour on the image, with a caption."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from fundus_cli.run.files import write_whole
 MIN_WIDTH = 720
 """Smaller overlays are enlarged by a whole factor, so that single pixels can be seen."""
 
-HIT, MISS, FALSE_ALARM = (86, 180, 233), (255, 110, 40), (240, 228, 66)
+TP_COLOUR, FN_COLOUR, FP_COLOUR = (86, 180, 233), (255, 110, 40), (240, 228, 66)
 """Sky blue, vermilion (lightened for the dark ground) and yellow of Okabe and Ito (2008)."""
 
 
@@ -32,9 +32,9 @@ def render_overlay(
     """
     grey = (image[..., 1] * 0.6).astype(np.uint8)
     drawn = np.repeat(grey[..., None], 3, axis=2)
-    drawn[prediction & target & fov] = HIT
-    drawn[~prediction & target & fov] = MISS
-    drawn[prediction & ~target & fov] = FALSE_ALARM
+    drawn[prediction & target & fov] = TP_COLOUR
+    drawn[~prediction & target & fov] = FN_COLOUR
+    drawn[prediction & ~target & fov] = FP_COLOUR
     return drawn
 
 
@@ -55,7 +55,8 @@ def save_overlay(path: Path, overlay: np.ndarray, caption: str) -> None:
     font = ImageFont.load_default(size)
     pen.text((size * 0.6, height + size * 0.3), caption, font=font, fill=(235, 235, 235))
     x, y = size * 0.6, height + size * 1.9
-    for name, colour in (("hit", HIT), ("miss", MISS), ("false alarm", FALSE_ALARM)):
+    legend = (("TP, found", TP_COLOUR), ("FN, missed", FN_COLOUR), ("FP, false", FP_COLOUR))
+    for name, colour in legend:
         pen.rectangle((x, y + size * 0.15, x + size * 0.9, y + size * 1.05), fill=colour)
         pen.text((x + size * 1.2, y), name, font=font, fill=(235, 235, 235))
         x += size * 2.2 + pen.textlength(name, font=font)
@@ -65,5 +66,5 @@ def save_overlay(path: Path, overlay: np.ndarray, caption: str) -> None:
 
 
 def file_stem(identifier: str) -> str:
-    """An id as a file name that every system takes."""
+    """Convert an id to a file name that is valid on every system."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", identifier)[:150]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fundus_cli.report.overlays import FALSE_ALARM, HIT, MISS
+from fundus_cli.report.overlays import FN_COLOUR, FP_COLOUR, TP_COLOUR
 from fundus_cli.report.run_files import Run, number
 from fundus_cli.run.files import write_json, write_whole
 
@@ -22,8 +22,8 @@ FOLDER = "pictures"
 MAX_SIDE_PX = 1600
 JPEG_QUALITY = 82
 KINDS = ("worst", "median", "best")
-PALETTE = (0, 0, 0, *HIT, *MISS, *FALSE_ALARM)
-"""Index 0 is clear; 1 to 3 are hits, misses and false alarms."""
+PALETTE = (0, 0, 0, *TP_COLOUR, *FN_COLOUR, *FP_COLOUR)
+"""Index 0 is transparent; 1 to 3 are TP, FN and FP."""
 
 
 def choose_cases(

@@ -283,7 +283,7 @@ def test_pictures_that_are_no_fundus_images_are_flagged(folder: Path) -> None:
     assert warnings["good.png"] == ""
     assert "too dark" in warnings["dark.png"]
     assert "not a fundus image? mean red, green, blue" in warnings["blue.png"]
-    assert "truncated" in warnings["half.png"]
+    assert "cut off" in warnings["half.png"]
     assert "no dark surround" in warnings["scene.png"]
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(photos / "black.png")
     with pytest.raises(DataError, match=r"all black.*black\.png"):

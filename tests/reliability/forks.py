@@ -32,10 +32,19 @@ matplotlib.use("Agg")
 for _name in (
     "matplotlib.pyplot",
     "fundus_cli.cli.command_line",
+    "fundus_cli.cli.sweep",
+    "fundus_cli.commands.check",
+    "fundus_cli.commands.evaluate",
+    "fundus_cli.commands.export",
+    "fundus_cli.commands.predict",
+    "fundus_cli.commands.report",
     "fundus_cli.commands.train",
     "fundus_cli.training.loop",
     "fundus_cli.evaluation.scoring",
+    "fundus_cli.report.loss_curves",
     "fundus_cli.report.run_page",
+    "fundus_cli.report.score_files",
+    "fundus_cli.report.sweep_page",
 ):
     importlib.import_module(_name)
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from fundus_cli.report.loss_curves import plot_curves
 from fundus_cli.report.overlays import (
-    FALSE_ALARM,
-    HIT,
+    FN_COLOUR,
+    FP_COLOUR,
     MIN_WIDTH,
-    MISS,
+    TP_COLOUR,
     file_stem,
     render_overlay,
     save_overlay,
@@ -24,7 +24,7 @@ def test_every_kind_of_pixel_has_its_colour() -> None:
     target = np.array([[1, 1, 0], [0, 1, 0]], bool)
     fov = np.array([[1, 1, 1], [1, 0, 0]], bool)
     drawn = render_overlay(image, prediction, target, fov)
-    assert [tuple(p) for p in drawn[0].tolist()] == [HIT, MISS, FALSE_ALARM]
+    assert [tuple(p) for p in drawn[0].tolist()] == [TP_COLOUR, FN_COLOUR, FP_COLOUR]
     assert [tuple(p) for p in drawn[1].tolist()] == [(60, 60, 60)] * 3
 
 
@@ -33,13 +33,13 @@ def test_an_overlay_is_enlarged_by_a_whole_factor_with_a_caption_below(
     tmp_path: Path, side: int
 ) -> None:
     overlay = np.zeros((side, side, 3), np.uint8)
-    overlay[0, 0] = HIT
+    overlay[0, 0] = TP_COLOUR
     save_overlay(tmp_path / "a.png", overlay, "p1  vessel  dice 0.8123  sensitivity 0.8  ")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image)
     factor = pixels.shape[1] // side
     assert pixels.shape[1] == factor * side >= min(side, MIN_WIDTH)
-    assert np.all(pixels[:factor, :factor] == HIT)
+    assert np.all(pixels[:factor, :factor] == TP_COLOUR)
     caption = pixels[factor * side :]
     assert caption.max() > 200
     assert np.all(caption[:, -8:].max() < 40)
