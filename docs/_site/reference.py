@@ -1,7 +1,7 @@
 """The configuration reference: every key with its type, default, choices and meaning.
 
-Defaults and comments come from the YAML files in configs/, types and descriptions from the
-dataclasses in fundus_cli.config, so the page cannot go stale.
+Defaults and comments come from the YAML files in configs/, types, ranges and missing comments from
+the dataclasses in fundus_cli.config, so the page cannot go stale.
 """
 
 import ast
@@ -11,9 +11,10 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 
 from fundus_cli.cli.programs import PROGRAMS
@@ -22,6 +23,30 @@ from fundus_cli.config.overrides import CONFIG_MODULE, GROUPS, choices
 
 CONFIGS = Path(str(resources.files(CONFIG_MODULE)))
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w.]*):(?: (?P<value>.*))?$")
+RANGE = re.compile(r"(null or )?(-?[\d.]+ |above |at least |a number above |between |null or auto)")
+"""Allowed values that a reader understands without the other keys."""
+NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
+INTRODUCTION = """# Configuration reference
+
+Every key can be set on the command line as `key=value`; `fundus-train --help` and the other programs
+print the same keys. This page is generated from the YAML files and the dataclasses of the package.
+
+- Defaults of `data` are those of `data=folder`, your own images. [Data sets](#group-data) has the
+  values that the presets set.
+- Defaults of the other groups are those of the choice that the program makes by default;
+  [Groups](#groups) has the values of each choice.
+- A number in a range includes its ends unless it says above, below or between.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A key of a program."""
+
+    key: str
+    kind: str
+    default: str
+    meaning: str
 
 
 def yaml_keys(path: Path) -> dict[str, tuple[str, str]]:
@@ -63,11 +88,31 @@ def attribute_docs(schema: type) -> dict[str, str]:
 def allowed_values(schema: type) -> dict[str, str]:
     """{dotted key: allowed values} that the checks of a dataclass name."""
     found = {}
-    for node in ast.walk(ast.parse(inspect.getsource(schema))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
-            key, allowed = node.args[1], node.args[3]
-            if isinstance(key, ast.Constant) and isinstance(allowed, ast.Constant):
-                found[str(key.value)] = str(allowed.value)
+    tree = ast.parse(inspect.getsource(schema))
+    # A check inside `for key in (...)` holds for each of the names.
+    loops = [
+        (node, [str(item.value) for item in node.iter.elts if isinstance(item, ast.Constant)])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple)
+    ]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", "")
+        if name == "require_threshold" and isinstance(node.args[1], ast.Tuple):
+            words = [f"`{item.value}`" for item in node.args[1].elts]  # type: ignore[attr-defined]
+            found["threshold"] = ", or ".join(["number between 0 and 1", *words])
+        if name != "require" or not isinstance(node.args[3], ast.Constant):
+            continue
+        key, allowed = node.args[1], str(node.args[3].value)
+        if not RANGE.match(allowed):
+            continue
+        if isinstance(key, ast.Constant):
+            found[str(key.value)] = allowed
+        elif isinstance(key, ast.JoinedStr) and isinstance(key.values[0], ast.Constant):
+            for loop, names in loops:
+                if node in ast.walk(loop):
+                    found |= {f"{key.values[0].value}{each}": allowed for each in names}
     return found
 
 
@@ -84,132 +129,142 @@ def type_text(annotation: object) -> str:
         return ", ".join(f"`{member.value}`" for member in annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is list:
-        return f"list of {type_text(arguments[0])}"
+        return f"list of {type_text(arguments[0])}s"
     if origin is dict:
-        return "mapping of names to texts"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))  # type: ignore[call-overload]
+        return "mapping of structures to templates"
+    return NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))  # type: ignore[call-overload]
 
 
-def rows(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+def with_range(kind: str, allowed: str | None) -> str:
+    """A type with its range; words replace the type where they say all."""
+    if allowed is None:
+        return kind
+    if allowed.startswith(("null or auto", "number between")):
+        return allowed
+    return f"{kind}, {allowed.removeprefix('null or ').removeprefix('a number ')}"
+
+
+def schema_rows(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """(dotted key, type, default in the dataclass, description) of every key of a schema."""
-    hints, docs, allowed = (
-        typing.get_type_hints(schema),
-        attribute_docs(schema),
-        allowed_values(schema),
-    )
+    hints, docs = typing.get_type_hints(schema), attribute_docs(schema)
+    allowed = allowed_values(schema)
     for field in fields(schema):
         annotation = hints[field.name]
-        nested = next(
-            (
-                part
-                for part in (annotation, *typing.get_args(annotation))
-                if isinstance(part, type) and is_dataclass(part)
-            ),
-            None,
-        )
-        if nested is not None:
-            yield from rows(nested, f"{prefix}{field.name}.")
+        parts = (annotation, *typing.get_args(annotation))
+        nested = [part for part in parts if isinstance(part, type) and is_dataclass(part)]
+        key = prefix + field.name
+        if nested:
+            yield from schema_rows(nested[0], f"{key}.")
             continue
         default = "" if field.default is MISSING else json.dumps(field.default)
-        key, kind = prefix + field.name, type_text(annotation)
-        if key in allowed and re.match(r"[\d.-]|above|null or [\d.]|0", allowed[key]):
-            kind += f"; {allowed[key]}"
+        kind = with_range(type_text(annotation), allowed.get(key))
         yield key, kind, default, docs.get(field.name, "")
 
 
-def defaults(program: str) -> dict[str, tuple[str, str]]:
+def defaults_list(path: Path) -> dict[str, str]:
+    """{group: choice} of the defaults list of a YAML file."""
+    text = path.read_text(encoding="utf-8")
+    return dict(re.findall(r"^  - (?:override /)?(\w+): (\w+)$", text, re.M))
+
+
+def known_keys(program: str) -> dict[str, tuple[str, str]]:
     """{key: (default, comment)} of a program, with the files of its default groups."""
-    found = yaml_keys(CONFIGS / f"{program}.yaml")
-    chosen = {"data": "_base", "model": "unet", "optimizer": "muon", "loss": "bce_dice"}
-    chosen |= {"scheduler": "cosine", "augment": "standard"}
-    for group in (*PROGRAMS[program].groups, *(("data",) if program == "eval" else ())):
-        if group in chosen:
-            of_group = yaml_keys(CONFIGS / group / f"{chosen[group]}.yaml")
+    path = CONFIGS / f"{program}.yaml"
+    found = yaml_keys(path)
+    for group, choice in defaults_list(path).items():
+        if group != "data" and choice != "null":
+            of_group = yaml_keys(CONFIGS / group / f"{choice}.yaml")
             found |= {f"{group}.{key}": value for key, value in of_group.items()}
-    folder = yaml_keys(CONFIGS / "data" / "folder.yaml")
-    for key, (value, comment) in folder.items():
-        found.setdefault(f"data.{key}", (value, comment))
-    for key, (value, comment) in yaml_keys(CONFIGS / "data" / "demo.yaml").items():
-        if key.startswith("demo."):
-            found[f"data.{key}"] = (value, comment)
+    if "data" in {field.name for field in fields(SCHEMAS[program])}:
+        for name, only in (("demo", "demo."), ("_base", ""), ("folder", "")):
+            for key, (value, comment) in yaml_keys(CONFIGS / "data" / f"{name}.yaml").items():
+                if key.startswith(only) and key != "demo":
+                    earlier = found.get(f"data.{key}", ("", ""))[1]
+                    found[f"data.{key}"] = (value, comment or earlier)
     return found
 
 
-def chosen_by_default(program: str) -> dict[str, str]:
-    """{group: choice} of the defaults list of a program's YAML file."""
-    text = (CONFIGS / f"{program}.yaml").read_text(encoding="utf-8")
-    return dict(re.findall(r"^  - (\w+): (\w+)$", text, re.M))
+def rows(program: str) -> Iterator[Row]:
+    """Every key of a program."""
+    known, chosen = known_keys(program), defaults_list(CONFIGS / f"{program}.yaml")
+    for key, kind, default, description in schema_rows(SCHEMAS[program]):
+        value, comment = known.get(key, (default, ""))
+        children = {k: v for k, (v, _) in known.items() if k.startswith(f"{key}.")}
+        if children:
+            value = ", ".join(f"{k.removeprefix(f'{key}.')}: {v}" for k, v in children.items())
+        group = key.removesuffix(".name")
+        if group in GROUPS:
+            value = {"_as_trained": "as trained"}.get(chosen.get(group, ""), chosen.get(group, ""))
+            comment = f"The choice of the group: `{group}=...`."
+        value = re.sub(r"\$\{now:[^}]*\}", "<time>", value)
+        shown = "required" if value == "???" else f"`{value}`" if value else ""
+        yield Row(key=key, kind=kind, default=shown, meaning=comment or description)
+
+
+def group_of(key: str) -> str:
+    """The group of a key; keys of the run itself have none."""
+    return key.partition(".")[0] if "." in key else ""
+
+
+def program_section(program: str) -> Iterator[str]:
+    """The section about one program: a table of keys per group."""
+    yield from (f"## fundus-{program}", "")
+    every = sorted(rows(program), key=lambda row: ["", *GROUPS].index(group_of(row.key)))
+    for group, keys in groupby(every, key=lambda row: group_of(row.key)):
+        if group:
+            yield from (f"### fundus-{program}: {group}", "")
+        yield from ("| key | default | values | meaning |", "|---|---|---|---|")
+        for row in keys:
+            cells = (f"`{row.key}`", row.default, row.kind, row.meaning)
+            yield f"| {' | '.join(cell(text) for text in cells)} |"
+        yield ""
+
+
+def group_section(group: str) -> Iterator[str]:
+    """The values that each choice of a group sets, where they differ."""
+    names = choices(group)
+    title = "Data sets" if group == "data" else group
+    yield from (f"### {title} {{ #group-{group} }}", "")
+    values = {
+        name: {key: value for key, (value, _) in yaml_keys(CONFIGS / group / f"{name}.yaml").items()}
+        for name in names
+    }
+    skipped = {"name", "defaults", "train", "test", "demo"} | {
+        key for of_name in values.values() for key in of_name if group == "data" and "." in key
+    }
+    keys = list(dict.fromkeys(k for of_name in values.values() for k in of_name if k not in skipped))
+    yield f"| `{group}=` | " + " | ".join(f"`{key}`" for key in keys) + " |"
+    yield "|---|" + "---|" * len(keys)
+    for name in names:
+        cells = [cell(f"`{value}`" if (value := values[name].get(k)) else "") for k in keys]
+        yield f"| `{name}` | {' | '.join(cells)} |"
+    yield ""
+
+
+def experiment_section() -> Iterator[str]:
+    """The keys that each experiment sets."""
+    yield from ("### Experiments { #group-experiment }", "")
+    yield from ("| `experiment=` | sets |", "|---|---|")
+    for name in choices("experiment"):
+        path = CONFIGS / "experiment" / f"{name}.yaml"
+        chosen = {k: v for k, v in defaults_list(path).items() if k in GROUPS}
+        parents = {key.rpartition(".")[0] for key in yaml_keys(path)} | {"defaults"}
+        keys = {k: v for k, (v, _) in yaml_keys(path).items() if k not in parents}
+        yield f"| `{name}` | {' '.join(f'`{k}={v}`' for k, v in (chosen | keys).items())} |"
+    yield ""
 
 
 def configuration_page() -> str:
     """The page as Markdown."""
-    lines = [
-        "# Configuration reference",
-        "",
-        "Every key can be set on the command line as `key=value`. This page is generated from the "
-        "YAML files and the dataclasses of the package. Keys of the group `data` show the defaults "
-        "that all data sets share; a preset such as `data=hrf` sets its own.",
-        "",
-    ]
-    for name, program in PROGRAMS.items():
-        known = defaults(name)
-        lines += [f"## fundus-{name}", ""]
-        if program.groups:
-            lines += ["| group | choices |", "|---|---|"]
-            for group in GROUPS:
-                if group in program.groups:
-                    shown = ", ".join(f"`{choice}`" for choice in choices(group))
-                    lines.append(f"| `{group}` | {shown} |")
-            lines.append("")
-        lines += ["| key | default | type | meaning |", "|---|---|---|---|"]
-        for key, kind, default, description in rows(SCHEMAS[name]):
-            value, comment = known.get(key, (default, ""))
-            group = key.removesuffix(".name")
-            if group in GROUPS:
-                value = chosen_by_default(name).get(group, "")
-                comment = f"Chosen as `{group}=...`."
-            shown = f"`{value}`" if value and value != "???" else ("required" if value else "")
-            lines.append(
-                f"| `{key}` | {cell(shown)} | {cell(kind)} | {cell(comment or description)} |"
-            )
-        lines.append("")
+    lines = [INTRODUCTION]
+    for program in PROGRAMS:
+        lines += program_section(program)
+    lines += ["## Groups", ""]
+    for group in GROUPS:
+        lines += experiment_section() if group == "experiment" else group_section(group)
     return "\n".join(lines)
 
 
 def cell(text: str) -> str:
     """Text that fits into a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def published_page() -> str:
-    """The figures that reports compare with, as Markdown."""
-    text = (resources.files("fundus_cli.report") / "published.json").read_text(encoding="utf-8")
-    content = json.loads(text)
-    regions = {"fov": "field of view", "whole": "whole image", None: "not stated"}
-    aggregations = {"pooled": "pixels pooled", "mean": "mean over images", None: "not stated"}
-    lines = [
-        "# Published figures",
-        "",
-        "Dice of vessels as others have published it. A report compares a run with these figures "
-        "only where the data set and its split are the same, and then scores the run in the "
-        "region and with the aggregation of each figure. The whole image instead of the field of "
-        "view changes Dice by at most .0013, but AUC by +.002 to +.006; pooling pixels gives .003 "
-        "to .005 more than the mean over images on HRF and STARE, and less than .001 more on "
-        "CHASE_DB1.",
-        "",
-    ]
-    for name, of_set in content["sets"].items():
-        lines += [f"## {of_set['title']}", "", f"`data={name}`", ""]
-        lines += [
-            "| network | Dice | region | aggregation | threshold | source |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in sorted(of_set["rows"], key=lambda row: -row["dice"]):
-            lines.append(
-                f"| {row['name']} | {row['dice']:.3f} | {regions[row['region']]} | "
-                f"{aggregations[row['aggregation']]} | {row['threshold'] or 'not stated'} | "
-                f"{row['source']} |"
-            )
-        lines.append("")
-    return "\n".join(lines)

@@ -26,7 +26,7 @@ EYE = re.compile(
     r"|(?P<name>.+)[_\-. ](?P<long>l|r|os|od|left|right)",
     re.IGNORECASE,
 )
-"""`01L`, `7_right`, `a-OD`: whose eye a name tells."""
+"""Names that contain a person and an eye: `01L`, `7_right`, `a-OD`."""
 EYE_PATTERN = r"""'data.person="(.*?)[_\-. ]?(?:[lLrR]|os|od|OS|OD|left|right)$"'"""
 
 

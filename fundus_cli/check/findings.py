@@ -70,7 +70,7 @@ class Finding:
     todo: str = ""
 
     def plain(self) -> dict[str, object]:
-        """As report.json tells it."""
+        """Plain values for report.json."""
         return {
             "severity": self.severity.value,
             "code": self.kind.code,

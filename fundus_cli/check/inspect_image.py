@@ -190,7 +190,7 @@ class Inspector:
             return seen
         overlap = float((own & seen).sum()) / max(1, int((own | seen).sum()))
         if overlap < MIN_FOV_OVERLAP and not seen.all():
-            text = f"covers {own.mean():.0%} of the picture, the field seen {seen.mean():.0%}; "
+            text = f"covers {own.mean():.0%} of the image, the detected field {seen.mean():.0%}; "
             self._add(result, kinds.FOV_DISAGREES, files.fov, f"{text}overlap {overlap:.2f}")
         return own
 

@@ -94,7 +94,7 @@ def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
             files = _with_pairs(pairing.files(identifier), pairs)
             if files.image in copy_of:
                 kept = below(copy_of[files.image], result.root)
-                changes.append(left_out(files.image, result.root, f"the same picture as {kept}"))
+                changes.append(left_out(files.image, result.root, f"the same image as {kept}"))
                 continue
             of_this = {role: paths for (role, i), paths in doubled.items() if i == identifier}
             renamed = frozenset(p for (_, i), p in pairs.items() if i == identifier)

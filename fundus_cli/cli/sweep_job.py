@@ -124,13 +124,13 @@ def _listen(stream: IO[str], log: Path, last_words: list[str]) -> None:
 
 def _wait(child: subprocess.Popen[str], stop: StopRequest) -> int:
     """Wait for a job; forward a stop signal once."""
-    told = False
+    forwarded = False
     while True:
         try:
             return child.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
-            if stop.signum is not None and not told:
-                told = True
+            if stop.signum is not None and not forwarded:
+                forwarded = True
                 os.kill(child.pid, stop.signum)
 
 

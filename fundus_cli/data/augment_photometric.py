@@ -163,7 +163,7 @@ def _lit(params: AugmentParams, image: Tensor) -> Tensor:
 def _weights(mode: str, num: int, length: int, align_corners: bool, device: torch.device) -> Tensor:
     """(length, num), the share of each of `num` values in each of `length` places along a line.
 
-    Both directions of a picture as two small products take a quarter of F.interpolate's time.
+    Both directions as two small matrix products take a quarter of F.interpolate's time.
     """
     lines = torch.eye(num)[None, :, None] if mode == "bicubic" else torch.eye(num)[None]
     size = (1, length) if mode == "bicubic" else length

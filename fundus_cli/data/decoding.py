@@ -69,7 +69,7 @@ class BadFile(Exception):  # noqa: N818 (the file is bad, not the program)
 
 
 class Storage(NamedTuple):
-    """How the file stored its samples, which the decoded image no longer tells."""
+    """How the file stores its samples, which cannot be seen in the decoded image."""
 
     bits: int
     """Per sample; of colours with more than 8, Pillow keeps the upper 8."""

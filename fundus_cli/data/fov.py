@@ -181,7 +181,7 @@ def _above_half_height(level: np.ndarray, region: np.ndarray, surround: float) -
 
 
 def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: int) -> Circle:
-    """The circle moved to where the full-size picture is halfway from surround to retina."""
+    """Move the circle to where the full-size image is halfway from surround to retina."""
     height, width = image.shape[:2]
     reach = 2.0 * factor + 0.01 * circle.radius
     steps = np.arange(-reach, reach + 0.25, 0.5)

@@ -35,7 +35,7 @@ class Mismatch:
     files: tuple[Path, ...] = ()
     near: Path | None = None
 
-    def told(self) -> tuple[str, str]:
+    def problem(self) -> tuple[str, str]:
         """(kind, offender) for `Problems`."""
         what = f"{self.split} {self.role}"
         match self.kind:

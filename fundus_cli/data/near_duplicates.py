@@ -27,7 +27,7 @@ BLOCK = 1024
 def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
     """Signature of an image, a unit vector of SIGNATURE_PX**2 values; all 0 without contrast.
 
-    The dot product of two signatures is the correlation of the two pictures' fine contrast inside
+    The dot product of two signatures is the correlation of the two images' fine contrast inside
     the field of view. The field of view is cut out and scaled to one size, so that neither the
     number of pixels nor the width of the black surround matters.
 

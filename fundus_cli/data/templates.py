@@ -158,7 +158,7 @@ def match_split(
     """
     pairing = pair_files(index, split, split_name)
     for mismatch in pairing.mismatches:
-        problems.add(*mismatch.told())
+        problems.add(*mismatch.problem())
     return [pairing.files(i) for i in sorted(pairing.images) if pairing.is_complete(i)]
 
 

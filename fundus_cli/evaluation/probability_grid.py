@@ -15,7 +15,7 @@ Codes = npt.NDArray[np.int32]
 
 
 def code_of(probability: npt.NDArray[np.float32]) -> Codes:
-    """An integer that rises with a probability and tells every float32 from the next.
+    """Encode a probability as an integer that increases with it and differs for every float32.
 
     The bit pattern of a positive float rises with its value and is even on a logarithmic scale:
     p is read by its own bits below a half, by those of 1 - p above, so that the codes are finest

@@ -147,5 +147,5 @@ def trained_on(saved: Checkpoint) -> str:
     data = saved.config.data
     fold = f" (fold {data.fold} of {data.folds} left out)" if data.folds else ""
     # The data of the other run is only known by the hashes of its files.
-    begun = ", fine-tuned from another run" if saved.config.init_from else ""
-    return f"{data.name}{fold}{begun}"
+    origin = ", fine-tuned from another run" if saved.config.init_from else ""
+    return f"{data.name}{fold}{origin}"

@@ -45,7 +45,7 @@ class Shape:
     def is_too_thick(self) -> bool:
         """Whether thinning would take too long, as when an untrained network predicts everything.
 
-        Thinning passes over the picture once per pixel of half the greatest width.
+        Thinning passes over the image once per pixel of half the greatest width.
         """
         box = self.mask[self._box]
         return bool(box.size * _half_width(box) > MAX_THINNING_WORK)
@@ -164,7 +164,7 @@ def surface_distances(prediction: Shape, target: Shape) -> SurfaceDistances:
     """Euclidean distances from each outline to the nearest pixel of the other.
 
     An outline is every pixel of a mask with one of its four neighbours outside the mask, as in
-    MONAI; the picture's frame counts as outside.
+    MONAI; pixels beyond the image count as outside.
     """
     if prediction.is_empty or target.is_empty:
         return SurfaceDistances(math.nan, math.nan)

@@ -37,7 +37,7 @@ def quality_warnings(fundus_image: FundusImage, image: np.ndarray) -> list[str]:
         found.append("not a fundus image? no dark surround")
     elif num_inside < MIN_AREA_SHARE * fov.size:
         share = num_inside / fov.size
-        found.append(f"not a fundus image? only {share:.0%} of the picture is bright")
+        found.append(f"not a fundus image? only {share:.0%} of the image is bright")
     elif num_inside < MIN_VISIBLE_SHARE * math.pi * diameter**2 / 4:
         share = num_inside / (math.pi * diameter**2 / 4)
         found.append(f"cut off? {share:.0%} of the round field of view can be seen")

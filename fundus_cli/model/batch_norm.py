@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 WIDE = 64
-"""From so many channels on PyTorch's own kernels keep the processor's vectors full."""
+"""Number of channels from which PyTorch's own kernels fill the SIMD registers."""
 VECTOR = 16
 """Float32 numbers in the widest SIMD register; multiples of it fill every register."""
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
-"""From the palette of Okabe and Ito (2008), told apart by colour-blind readers."""
+"""From the palette of Okabe and Ito (2008), which colour-blind readers can distinguish."""
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
 
@@ -84,7 +84,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     Args:
         figure: drawn inside `look()`.
         name: letters that no other figure of the page has; they keep ids apart.
-        description: what a reader who cannot see it is told.
+        description: alternative text for readers who cannot see the figure.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None})

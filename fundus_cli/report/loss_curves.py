@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from fundus_cli.run.files import write_whole
 
 TRAIN_COLOUR, TEST_COLOUR, VAL_COLOUR = "#0072B2", "#D55E00", "#009E73"
-"""From the palette of Okabe and Ito (2008), told apart by colour-blind readers."""
+"""From the palette of Okabe and Ito (2008), which colour-blind readers can distinguish."""
 
 
 def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:

@@ -146,7 +146,7 @@ class Picture:
 
 
 def read_pictures(run: Run) -> list[Picture]:
-    """The pictures of a run's folder; those whose files are missing or damaged are left out."""
+    """Read the pictures of a run's folder, without those whose files are missing or damaged."""
     rows = {(row.get("id"), row.get("structure")): row for row in run.rows}
     pictures = []
     for entry in run.pictures:

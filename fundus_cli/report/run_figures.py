@@ -22,7 +22,7 @@ from fundus_cli.report.run_files import Run, number, numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class PageFigure:
     """A figure of a page: its heading, the SVG element, and a line on how to read it."""
 
     title: str
@@ -30,20 +30,20 @@ class Drawing:
     caption: str
 
 
-def learning_figures(run: Run) -> list[Drawing]:
+def learning_figures(run: Run) -> list[PageFigure]:
     """Losses, and the validation Dice, over the epochs."""
     found = [_losses(run.log), _validation(run.log, run.summary.get("best_epoch"))]
-    return [drawing for drawing in found if drawing]
+    return [figure for figure in found if figure]
 
 
-def score_figures(run: Run) -> list[Drawing]:
+def score_figures(run: Run) -> list[PageFigure]:
     """ROC, precision-recall, Dice by threshold, calibration and Dice by width."""
     makers = (_roc, _precision_recall, _dice_by_threshold, _calibration, _by_width)
     found = [make(run) for make in makers if run.curves]
-    return [drawing for drawing in found if drawing]
+    return [figure for figure in found if figure]
 
 
-def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
+def _losses(log: Sequence[Mapping[str, Any]]) -> PageFigure | None:
     epochs = numbers([row.get("epoch") for row in log])
     curves = (
         ("train_loss", "train", BLUE, "o-"),
@@ -62,7 +62,7 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
         axis.legend()
         whole_steps(axis)
         svg = to_svg(figure, "loss", "Losses over the epochs, as in log.csv")
-    return Drawing(
+    return PageFigure(
         title="Loss",
         svg=svg,
         caption="Mean over images. A validation loss that rises while the train loss falls "
@@ -70,7 +70,7 @@ def _losses(log: Sequence[Mapping[str, Any]]) -> Drawing | None:
     )
 
 
-def _validation(log: Sequence[Mapping[str, Any]], best_epoch: object) -> Drawing | None:
+def _validation(log: Sequence[Mapping[str, Any]], best_epoch: object) -> PageFigure | None:
     epochs = numbers([row.get("epoch") for row in log])
     dice = numbers([row.get("val_dice") for row in log])
     if not can_be_plotted(dice):
@@ -85,7 +85,7 @@ def _validation(log: Sequence[Mapping[str, Any]], best_epoch: object) -> Drawing
         whole_steps(axis)
         svg = to_svg(figure, "val", f"Validation Dice over the epochs, best {best:.4f}")
     kept = f" best.pt is epoch {best_epoch}." if number(best_epoch) else ""
-    return Drawing(
+    return PageFigure(
         title="Validation Dice",
         svg=svg,
         caption=f"Best {best:.4f}, epoch {at:.0f}; pooled, at native size.{kept}",
@@ -105,7 +105,7 @@ def _each(run: Run, part: str, x: str, y: str) -> list[tuple[str, list[float], l
     return found
 
 
-def _roc(run: Run) -> Drawing | None:
+def _roc(run: Run) -> PageFigure | None:
     curves = _each(run, "roc", "fpr", "tpr")
     if not curves:
         return None
@@ -122,12 +122,12 @@ def _roc(run: Run) -> Drawing | None:
         axis.set(xlabel="1 - specificity", ylabel="sensitivity")
         axis.legend(loc="lower right")
         svg = to_svg(figure, "roc", "Receiver operating characteristic with the working point")
-    return Drawing(
+    return PageFigure(
         title="ROC", svg=svg, caption="The dot is the working point, at the threshold in use."
     )
 
 
-def _precision_recall(run: Run) -> Drawing | None:
+def _precision_recall(run: Run) -> PageFigure | None:
     curves = _each(run, "pr", "recall", "precision")
     if not curves:
         return None
@@ -141,14 +141,14 @@ def _precision_recall(run: Run) -> Drawing | None:
         axis.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.02))
         axis.legend(loc="lower left")
         svg = to_svg(figure, "pr", "Precision over recall with the working point")
-    return Drawing(
+    return PageFigure(
         title="Precision and recall",
         svg=svg,
         caption="The dot is the working point. For rare structures this is better than ROC.",
     )
 
 
-def _dice_by_threshold(run: Run) -> Drawing | None:
+def _dice_by_threshold(run: Run) -> PageFigure | None:
     curves = _each(run, "dice_by_threshold", "threshold", "dice")
     if not curves:
         return None
@@ -164,7 +164,7 @@ def _dice_by_threshold(run: Run) -> Drawing | None:
         if len(curves) > 1:
             axis.legend()
         svg = to_svg(figure, "thr", "Dice by threshold, the one in use marked")
-    return Drawing(
+    return PageFigure(
         title="Dice by threshold",
         svg=svg,
         caption="Dashed: the threshold in use. The curve shows what another one would have given; "
@@ -172,20 +172,20 @@ def _dice_by_threshold(run: Run) -> Drawing | None:
     )
 
 
-def _calibration(run: Run) -> Drawing | None:
+def _calibration(run: Run) -> PageFigure | None:
     curves = _each(run, "calibration", "probability", "observed")
     if not curves:
         return None
     with look():
         figure, (axis,) = new_axes()
         axis.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=1)
-        for (name, told, observed), colour in zip(curves, COLOURS * len(curves), strict=False):
+        for (name, predicted, observed), colour in zip(curves, COLOURS * len(curves), strict=False):
             error = number(run.pooled(name).get("ece"))
-            axis.plot(told, observed, "o-", color=colour, label=_labelled(name, "ECE", error))
+            axis.plot(predicted, observed, "o-", color=colour, label=_labelled(name, "ECE", error))
         axis.set(xlabel="predicted probability", ylabel="share of pixels that are it")
         axis.legend(loc="upper left")
         svg = to_svg(figure, "cal", "Calibration: share of positives by predicted probability")
-    return Drawing(
+    return PageFigure(
         title="Calibration",
         svg=svg,
         caption="On the dotted line probabilities are calibrated; below it the network is too "
@@ -193,7 +193,7 @@ def _calibration(run: Run) -> Drawing | None:
     )
 
 
-def _by_width(run: Run) -> Drawing | None:
+def _by_width(run: Run) -> PageFigure | None:
     curves = []
     for name, low, dice in _each(run, "by_width", "low_px", "dice"):
         high = numbers(run.curves[name]["by_width"].get("high_px"))
@@ -211,7 +211,7 @@ def _by_width(run: Run) -> Drawing | None:
         axis.set(xlabel="width in the reference, px at native size", ylabel="Dice")
         axis.legend()
         svg = to_svg(figure, "width", "Dice by vessel width")
-    return Drawing(
+    return PageFigure(
         title="Dice by width",
         svg=svg,
         caption="Pixels of the reference by the width of what they belong to, those of the "

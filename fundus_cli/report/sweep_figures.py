@@ -22,7 +22,7 @@ from fundus_cli.report.figures import (
 )
 from fundus_cli.report.leaderboard import Leaderboard
 from fundus_cli.report.leaderboard_text import shown
-from fundus_cli.report.run_figures import Drawing
+from fundus_cli.report.run_figures import PageFigure
 from fundus_cli.report.run_files import Run, number, numbers
 
 MAX_KEYS = 9
@@ -43,7 +43,7 @@ def score_to_plot(board: Leaderboard) -> str:
     return "val_dice" if has_dice else "train_loss"
 
 
-def figures_of_keys(board: Leaderboard) -> list[Drawing]:
+def figures_of_keys(board: Leaderboard) -> list[PageFigure]:
     """A scatter plot per varied key, and parallel coordinates where there are several keys."""
     column = score_to_plot(board)
     rows = [r for r in board.rows if r["status"] == "done" and number(r.get(column)) is not None]
@@ -79,7 +79,7 @@ def _places(axis: Axes, values: Sequence[Any]) -> list[float]:
     return [float(names.index(shown(value))) for value in values]
 
 
-def _scatter(rows: Sequence[Mapping[str, Any]], key: str, column: str, place: int) -> Drawing:
+def _scatter(rows: Sequence[Mapping[str, Any]], key: str, column: str, place: int) -> PageFigure:
     values = [row.get(key) for row in rows]
     scores = numbers([row.get(column) for row in rows])
     with look():
@@ -91,7 +91,7 @@ def _scatter(rows: Sequence[Mapping[str, Any]], key: str, column: str, place: in
         axis.plot(*zip(*middles, strict=True), "-", color=MUTED, linewidth=1.2, zorder=1)
         axis.set(xlabel=key, ylabel=_label(column))
         svg = to_svg(figure, f"key{place}", f"{_label(column)} by {key}, a point per job")
-    return Drawing(
+    return PageFigure(
         title=key, svg=svg, caption="A point per job, the line through the means, the best marked."
     )
 
@@ -100,7 +100,7 @@ def _mean(places: Sequence[float], scores: Sequence[float], at: float) -> float:
     return float(np.mean([s for p, s in zip(places, scores, strict=True) if p == at]))
 
 
-def _parallel(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], column: str) -> Drawing:
+def _parallel(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], column: str) -> PageFigure:
     """A line per job across the keys; the brighter the better."""
     scores = numbers([row.get(column) for row in rows])
     columns = [_unit([row.get(key) for row in rows]) for key in keys]
@@ -121,7 +121,7 @@ def _parallel(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], column: st
             axis.text(x, -0.02, ends[0], ha="center", va="top", fontsize=9)
             axis.text(x, 1.02, ends[1], ha="center", va="bottom", fontsize=9)
         svg = to_svg(figure, "parallel", "Parallel coordinates of the varied keys and the score")
-    return Drawing(
+    return PageFigure(
         title="All keys at once",
         svg=svg,
         caption="A line per job, the best in vermilion, then from yellow (better) to grey.",
@@ -143,7 +143,7 @@ def _unit(values: Sequence[Any]) -> tuple[list[float], tuple[str, str]]:
     return [(value - bottom) / span for value in scaled], (f"{low:.4g}", f"{high:.4g}")
 
 
-def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing]:
+def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[PageFigure]:
     """Validation Dice (else the train loss) of every job over its epochs."""
     column = score_to_plot(board)
     names = [str(row["job"]) for row in board.rows]
@@ -168,4 +168,4 @@ def learning_curves(board: Leaderboard, runs: Mapping[str, Run]) -> list[Drawing
         figure.legend(handles[::-1], labels[::-1], title="run", loc="outside right upper")
         svg = to_svg(figure, "curves", f"{_label(column)} of every job over the epochs")
     caption = "The best run in vermilion, the others from yellow (better) to grey."
-    return [Drawing(title=f"Every run's {_label(column)}", svg=svg, caption=caption)]
+    return [PageFigure(title=f"Every run's {_label(column)}", svg=svg, caption=caption)]

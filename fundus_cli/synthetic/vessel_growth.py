@@ -168,7 +168,7 @@ def _follow_routes(tips: Tips, routes: Floats) -> None:
 
 
 def _fork(rng: np.random.Generator, tips: Tips, eye: Eye) -> Tips:
-    """Fork the tips whose turn it is: the larger daughter goes on, the smaller is returned."""
+    """Fork the tips that are due: the larger daughter continues, the smaller is returned."""
     tips["gap"] -= STEP
     forking = (tips["gap"] <= 0) & ~tips["fades"] & (tips["diameter"] > 1.35 * THINNEST)
     which = np.flatnonzero(forking)

@@ -135,7 +135,7 @@ def test_copies_and_doubled_files_leave_one(tiny_set: Path, tmp_path: Path) -> N
     Image.new("RGB", (64, 64), (90, 80, 70)).save(tiny_set / "train_images/p1.bmp")
     made = repaired(config(tiny_set), tmp_path / "out")
     left = {change.source: change.why for change in made.changes if not change.file}
-    assert left["train_images/z.png"] == "the same picture as test_images/p6.png"
+    assert left["train_images/z.png"] == "the same image as test_images/p6.png"
     assert any("p1.bmp and p1.png differ" in why for why in left.values())
     assert len(left) == 2
     assert made.written == {"train": 5, "test": 2}

@@ -97,7 +97,7 @@ def test_a_look_alike_in_another_split_is_named_and_an_equal_one_is_refused(tmp_
     (root / "train_masks" / "renamed.png").write_bytes(mask)
     config = config_of(root, "data=folder", *small("data.val_fraction=0"))
     dataset = load_dataset(config.data)
-    warnings = [line for line in dataset.warnings if "one picture in two splits" in line]
+    warnings = [line for line in dataset.warnings if "near-duplicates in two splits" in line]
     assert len(warnings) == 1
     assert "train/renamed.jpg ~ test/p6.png" in warnings[0]
     assert "p7" not in warnings[0]

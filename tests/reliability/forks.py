@@ -27,7 +27,7 @@ from reliability.kit import SITECUSTOMIZE, listen_to_signals
 from fundus_cli.cli.main import main
 
 # Imported here so that no child has to: what scores and draws comes at the end of a run, the page's
-# parts with the page. Drawing needs no display.
+# parts with the page. PageFigure needs no display.
 matplotlib.use("Agg")
 for _name in (
     "matplotlib.pyplot",

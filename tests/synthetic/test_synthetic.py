@@ -161,7 +161,7 @@ def test_a_narrow_calibre_makes_thin_vessels() -> None:
     assert ratio == pytest.approx(0.5)
 
 
-# Drawing
+# PageFigure
 
 
 def test_splat_by_hand() -> None:
