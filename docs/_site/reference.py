@@ -28,11 +28,13 @@ RANGE = re.compile(r"(null or )?(-?[\d.]+ |above |at least |a number above |betw
 NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
 INTRODUCTION = """# Configuration reference
 
-Every key can be set on the command line as `key=value`; `fundus-train --help` and the other programs
-print the same keys. This page is generated from the YAML files and the dataclasses of the package.
+Every key can be set on the command line as `key=value`; `fundus-train --help` and the other
+programs print the same keys. This page is generated from the YAML files and the dataclasses of the
+package.
 
 - Defaults of `data` are those of `data=folder`, your own images. [Data sets](#group-data) has the
   values that the presets set.
+  `fundus-eval` without `data=` takes all of them from the checkpoint.
 - Defaults of the other groups are those of the choice that the program makes by default;
   [Groups](#groups) has the values of each choice.
 - A number in a range includes its ends unless it says above, below or between.
@@ -139,7 +141,9 @@ def with_range(kind: str, allowed: str | None) -> str:
     """A type with its range; words replace the type where they say all."""
     if allowed is None:
         return kind
-    if allowed.startswith(("null or auto", "number between")):
+    if allowed == "null or auto":
+        return "null or `auto`"
+    if allowed.startswith("number between"):
         return allowed
     return f"{kind}, {allowed.removeprefix('null or ').removeprefix('a number ')}"
 
@@ -220,24 +224,35 @@ def program_section(program: str) -> Iterator[str]:
         yield ""
 
 
+def parent_of(path: Path) -> str:
+    """The preset that a preset starts from, or an empty text."""
+    found = re.findall(r"^  - (?!_)(\w+)$", path.read_text(encoding="utf-8"), re.M)
+    return found[0] if found else ""
+
+
+def group_values(group: str, name: str) -> dict[str, str]:
+    """{key: value} of a choice, with those of the preset that it starts from."""
+    path = CONFIGS / group / f"{name}.yaml"
+    parent = parent_of(path)
+    inherited = group_values(group, parent) if parent else {}
+    return inherited | {key: value for key, (value, _) in yaml_keys(path).items()}
+
+
 def group_section(group: str) -> Iterator[str]:
-    """The values that each choice of a group sets, where they differ."""
-    names = choices(group)
+    """The values that each choice of a group sets."""
     title = "Data sets" if group == "data" else group
     yield from (f"### {title} {{ #group-{group} }}", "")
-    values = {
-        name: {key: value for key, (value, _) in yaml_keys(CONFIGS / group / f"{name}.yaml").items()}
-        for name in names
-    }
-    skipped = {"name", "defaults", "train", "test", "demo"} | {
-        key for of_name in values.values() for key in of_name if group == "data" and "." in key
-    }
-    keys = list(dict.fromkeys(k for of_name in values.values() for k in of_name if k not in skipped))
-    yield f"| `{group}=` | " + " | ".join(f"`{key}`" for key in keys) + " |"
-    yield "|---|" + "---|" * len(keys)
-    for name in names:
-        cells = [cell(f"`{value}`" if (value := values[name].get(k)) else "") for k in keys]
-        yield f"| `{name}` | {' | '.join(cells)} |"
+    names = choices(group)
+    values = {name: group_values(group, name) for name in names}
+    keys = list(dict.fromkeys(key for of_name in values.values() for key in of_name))
+    if group == "data":
+        keys = [k for k in keys if "." not in k and k not in ("root", "train", "test", "demo")]
+    keys = [key for key in keys if key not in ("name", "defaults")]
+    yield f"| `{group}=` | " + " | ".join(f"`{name}`" for name in names) + " |"
+    yield "|---|" + "---|" * len(names)
+    for key in keys:
+        cells = [cell(f"`{value}`" if (value := values[name].get(key)) else "") for name in names]
+        yield f"| `{group}.{key}` | {' | '.join(cells)} |"
     yield ""
 
 
@@ -250,7 +265,8 @@ def experiment_section() -> Iterator[str]:
         chosen = {k: v for k, v in defaults_list(path).items() if k in GROUPS}
         parents = {key.rpartition(".")[0] for key in yaml_keys(path)} | {"defaults"}
         keys = {k: v for k, (v, _) in yaml_keys(path).items() if k not in parents}
-        yield f"| `{name}` | {' '.join(f'`{k}={v}`' for k, v in (chosen | keys).items())} |"
+        start = f"what `{parent}` sets, and " if (parent := parent_of(path)) else ""
+        yield f"| `{name}` | {start}{' '.join(f'`{k}={v}`' for k, v in (chosen | keys).items())} |"
     yield ""
 
 
