@@ -110,6 +110,23 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert (path.parent / target).exists(), f"{name_of(path)}: {target}"
 
 
+def test_files_of_the_project_that_documents_name_exist() -> None:
+    """In code marks: paths from the root, and in the table of reliability, paths in tests/."""
+    for path in DOCUMENTS:
+        if path.name == "experiments.md":  # It names files as they were called then.
+            continue
+        text = path.read_text()
+        named = re.findall(r"`((?:fundus_cli|configs|tests|docs|benchmarks)/[\w./]+)`", text)
+        for name in set(named) - {"configs/data/repaired.yaml"}:  # fundus-check writes it
+            assert (PROJECT / name).exists(), f"{name_of(path)}: {name}"
+    table = (PROJECT / "docs" / "reliability.md").read_text().partition("## What is tested")[2]
+    for name, test in re.findall(r"([\w/]*test_\w+\.py)(?:::(\w+))?", table):
+        folders = (PROJECT / "tests" / "reliability", PROJECT / "tests", PROJECT)
+        found = [folder / name for folder in folders if (folder / name).exists()]
+        assert found, name
+        assert not test or f"def {test}(" in found[0].read_text(), test
+
+
 def test_the_front_page_is_short() -> None:
     lines = (PROJECT / "README.md").read_text().splitlines()
     assert len(lines) <= 130

@@ -1,4 +1,4 @@
-"""Test 59: checkpoints that earlier versions wrote are loaded, scored and continued by this one."""
+"""Checkpoints that earlier versions wrote are loaded, scored and continued by this one."""
 
 import csv
 import json

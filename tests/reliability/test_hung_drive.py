@@ -1,4 +1,4 @@
-"""Tests 34 and 40: images on a drive that no longer answers end every program in a line."""
+"""Images on a drive that no longer answers end every program in a line."""
 
 import subprocess
 import sys
@@ -106,7 +106,7 @@ def test_a_thread_that_comes_back_while_the_program_ends_costs_no_exit_code(
 def test_a_image_that_goes_away_during_the_run_costs_only_its_picture(
     tmp_path: Path, tiny_set: Path
 ) -> None:
-    """Test 34: images are in memory while training; pages draw on the files at the end."""
+    """Images are in memory while training; pages draw on the files at the end."""
     images = tiny_set / "test_images"
 
     def gone_after_reading() -> None:

@@ -1,4 +1,4 @@
-"""Tests 1, 2 and 20: killed where files disagree, and started again by the same command."""
+"""Killed where files disagree, and started again by the same command."""
 
 import shutil
 import signal

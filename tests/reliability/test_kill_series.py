@@ -1,4 +1,4 @@
-"""Test 1 in full, and 38 and 65: long series of kills, for the figures of docs/reliability.md.
+"""Long series of kills, for the figures of docs/reliability.md.
 
     pytest -n 0 -m slow -s tests/reliability/test_kill_series.py
 
@@ -34,7 +34,7 @@ def finish(folder: Path, data: Path, keys: tuple[str, ...]) -> dict[str, str]:
 
 
 def test_killed_before_every_sync_link_and_rename(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 1, second form, and 65: at every instant a checkpoint can be loaded."""
+    """At every instant a checkpoint can be loaded."""
     data_before = tree(shared_tiny_set)
     whole = Forked(tmp_path, *train(shared_tiny_set, "run", *SHORT), journal=tmp_path / "journal")
     assert whole.wait() == 0, whole.said("stderr")
@@ -63,7 +63,7 @@ def test_killed_before_every_sync_link_and_rename(tmp_path: Path, shared_tiny_se
 
 
 def test_interrupted_at_random(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 1, first form, and 38: one header, every epoch once, whatever came between."""
+    """One header, every epoch once, whatever came between."""
     chance = random.Random(0)
     started = time.monotonic()
     whole = Forked(tmp_path, *train(shared_tiny_set, "run", *LONG))

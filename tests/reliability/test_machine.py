@@ -1,4 +1,4 @@
-"""Tests 4, 37, 41, 45 and 61: a full disk, little memory, nobody who reads, another machine."""
+"""A full disk, little memory, nobody who reads, another machine."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from reliability.mounts import small_drive
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     tmp_path: Path, shared_tiny_set: Path
 ) -> None:
-    """Test 4; the command that goes on has two threads, which test 45 wants to be told."""
+    """The command that continues has two threads, which has to be reported."""
     plain = (*LONG, "scheduler=constant")
     assert Forked(tmp_path, *train(shared_tiny_set, "whole", *plain)).wait() == 0
     short = train(shared_tiny_set, "run", *plain[1:], "epochs=1")
@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
 def test_a_file_system_that_is_full_keeps_the_last_checkpoint(
     tmp_path: Path, shared_tiny_set: Path
 ) -> None:
-    """Test 4, on a real one; once there is room again the run ends as if nothing had happened."""
+    """On a real full disk; once there is room again the run ends as if nothing had happened."""
     plain = (*LONG, "scheduler=constant")
     assert Forked(tmp_path, *train(shared_tiny_set, "whole", *plain)).wait() == 0
     drive = tmp_path / "drive"
@@ -78,7 +78,7 @@ def test_a_file_system_that_is_full_keeps_the_last_checkpoint(
 
 
 def test_nobody_reads_and_the_log_cannot_be_written(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Tests 37 and 61: a full standard output, and train.log on a full disk."""
+    """A full standard output, and train.log on a full disk."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "train.log").symlink_to("/dev/full")
 
@@ -93,7 +93,7 @@ def test_nobody_reads_and_the_log_cannot_be_written(tmp_path: Path, shared_tiny_
 def test_a_pipe_that_is_closed_does_not_stop_training(
     tmp_path: Path, shared_tiny_set: Path
 ) -> None:
-    """Test 61: `fundus-train | head -1`."""
+    """`fundus-train | head -1`."""
     words = " ".join(f"'{word}'" for word in train(shared_tiny_set, "run"))
     shell = f"{sys.executable} -m fundus_cli {words} | head -1; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(
@@ -113,7 +113,7 @@ def test_a_pipe_that_is_closed_does_not_stop_training(
 
 
 def test_closed_streams_do_not_stop_training(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 61: `fundus-train >&- 2>&-`; no file of the run takes the place of a stream."""
+    """`fundus-train >&- 2>&-`; no file of the run takes the place of a stream."""
 
     def close() -> None:
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
@@ -128,7 +128,7 @@ def test_closed_streams_do_not_stop_training(tmp_path: Path, shared_tiny_set: Pa
 def test_too_little_memory_names_the_batch_and_what_to_lower(
     tmp_path: Path, shared_tiny_set: Path
 ) -> None:
-    """Test 41."""
+    """Out of memory ends the command in one line with advice."""
 
     def little_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
@@ -155,7 +155,7 @@ def test_too_little_memory_names_the_batch_and_what_to_lower(
 def test_every_operation_has_a_deterministic_form(
     tmp_path: Path, shared_tiny_set: Path, more: tuple[str, ...]
 ) -> None:
-    """Test 43: torch refuses the others when it is asked to, for training and for scoring."""
+    """torch refuses nondeterministic operations, for training and for scoring."""
     strict = partial(torch.use_deterministic_algorithms, True)
     arguments = train(shared_tiny_set, "run", "epochs=1", "data.fov_diameter_px=48", *more)
     result = Forked(tmp_path, *arguments, prepare=strict).result()
@@ -164,7 +164,7 @@ def test_every_operation_has_a_deterministic_form(
 
 @pytest.mark.slow
 def test_other_threads_give_nearly_the_same(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 46: one and two threads end within 1e-3 of each other's loss."""
+    """One and two threads end within 1e-3 of each other's loss."""
     losses = []
     for threads in ("1", "2"):
         env = environment(tmp_path, OMP_NUM_THREADS=threads)
@@ -176,7 +176,7 @@ def test_other_threads_give_nearly_the_same(tmp_path: Path, shared_tiny_set: Pat
 
 
 def test_the_data_set_is_only_read(tmp_path: Path, tiny_set: Path) -> None:
-    """Test 36: a data set that cannot be written trains, and stays as it was."""
+    """A data set that cannot be written trains, and stays as it was."""
     before = tree(tiny_set)
     for path in [*tiny_set.rglob("*"), tiny_set]:
         path.chmod(0o555 if path.is_dir() else 0o444)

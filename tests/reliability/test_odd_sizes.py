@@ -1,4 +1,4 @@
-"""Test 30: images of one pixel, strips and mixed sizes through the whole command."""
+"""Images of one pixel, strips and mixed sizes through the whole command."""
 
 import csv
 import json

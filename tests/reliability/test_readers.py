@@ -1,4 +1,4 @@
-"""Tests 5 and 62: files that others read while a run writes them, and a run of many epochs."""
+"""Files that others read while a run writes them, and a run of many epochs."""
 
 import csv
 import itertools
@@ -14,7 +14,7 @@ from fundus_cli.run import checkpoint
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 5: a run that saves after every step, and a reader that never pauses."""
+    """A run that saves after every step, and a reader that never pauses."""
     run = tmp_path / "run"
     keys = (*LONG, "save_every_min=1e-9")
     writer = Forked(tmp_path, *train(shared_tiny_set, "run", *keys))
@@ -44,7 +44,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, shared_tiny_set: Path) 
 
 @pytest.mark.slow
 def test_three_hundred_epochs_need_no_more_than_ten(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 62: open files, threads, memory, and the files of the run."""
+    """Open files, threads, memory, and the files of the run."""
     epochs = 300
     keys = (f"epochs={epochs}", "data.patches_per_image=1", "data.val_fraction=0.4")
     process = Forked(tmp_path, *train(shared_tiny_set, "run", *keys))

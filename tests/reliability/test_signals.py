@@ -1,4 +1,4 @@
-"""Test 6: asked to stop at any point of its work, the program stops and says how to go on."""
+"""Asked to stop at any point of its work, the program stops and says how to go on."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Tests 12, 13, 14, 21, 31, 34, 56, 57: what comes from elsewhere runs nothing, reads nothing."""
+"""What comes from elsewhere runs nothing, reads nothing."""
 
 import io
 import os
@@ -49,7 +49,7 @@ def flip_a_bit(source: Path, copy: Path) -> None:
 def test_a_hostile_checkpoint_is_refused_at_every_door(
     tmp_path: Path, shared_tiny_set: Path, program: str
 ) -> None:
-    """Test 12: the door of every program that is given a checkpoint."""
+    """Every program that is given a checkpoint."""
     torch.save({"format": 2, "model": Touch()}, tmp_path / "bad.pt")
     more = [f"input={shared_tiny_set}/test_images"] if program == "predict" else []
     result = Forked(tmp_path, program, "checkpoint=bad.pt", *more).result()
@@ -61,7 +61,7 @@ def test_a_hostile_checkpoint_is_refused_at_every_door(
 def test_resume_refuses_hostile_and_damaged_checkpoints_and_starts_nothing(
     tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]]
 ) -> None:
-    """Tests 12 and 21: last.pt would run code, a bit of previous.pt is flipped."""
+    """`last.pt` would run code, a bit of previous.pt is flipped."""
     folder = tmp_path / "run"
     folder.mkdir()
     torch.save({"format": 2, "model": Touch()}, folder / "last.pt")
@@ -76,7 +76,7 @@ def test_resume_refuses_hostile_and_damaged_checkpoints_and_starts_nothing(
 def test_a_flipped_bit_is_found_at_every_door(
     tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]], program: str
 ) -> None:
-    """Test 21: no number is printed and no file is made from it."""
+    """No number is printed and no file is made from it."""
     flip_a_bit(whole[0] / "best.pt", tmp_path / "flipped.pt")
     more = [f"input={shared_tiny_set}/test_images"] if program == "predict" else []
     result = Forked(tmp_path, program, "checkpoint=flipped.pt", *more).result()
@@ -100,7 +100,7 @@ EVIL = {
 
 @pytest.mark.parametrize("name", EVIL)
 def test_a_config_folder_chooses_values_only(tmp_path: Path, name: str) -> None:
-    """Tests 13, 56 and 57."""
+    """Configs that would run code or read secrets are refused."""
     (tmp_path / "evil" / "experiment").mkdir(parents=True)
     (tmp_path / "evil" / "experiment" / f"{name}.yaml").write_text(
         f"# @package _global_\n{EVIL[name]}\n"
@@ -126,13 +126,13 @@ def test_a_config_folder_chooses_values_only(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_hydras_own_doors_are_closed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Test 57."""
+    """Keys of Hydra that could run code are refused."""
     complaint(Forked(tmp_path, "train", *arguments).result(), 2)
     assert {path.name for path in tmp_path.iterdir()} == {"stdout", "stderr", "sitecustomize.py"}
 
 
 def test_python_files_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
-    """Test 57: neither by a sweep nor by its jobs; -P stands for the console script's own path."""
+    """Neither by a sweep nor by its jobs; -P stands for the console script's own path."""
     (tmp_path / "hydra_plugins").mkdir()
     for name in ("hydra_plugins/evil.py", "torch.py", "numpy.py", "yaml.py"):
         (tmp_path / name).write_text("import os\nos.mkdir('MARK')\n")
@@ -150,7 +150,7 @@ def test_python_files_in_the_working_folder_are_not_imported(tmp_path: Path) -> 
 
 
 def test_a_run_keeps_no_secret_and_no_home(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Tests 45, 55 and 56: offline, nothing of the environment is written down."""
+    """Offline, nothing of the environment is written down."""
     home = tmp_path / "somebody-9c1f"
     home.mkdir()
     data = os.path.relpath(shared_tiny_set, tmp_path)
@@ -175,7 +175,7 @@ def test_a_run_keeps_no_secret_and_no_home(tmp_path: Path, shared_tiny_set: Path
 
 
 def test_odd_files_are_all_named_before_training(tmp_path: Path, tiny_set: Path) -> None:
-    """Tests 11, 14 and 34: a pipe, a folder, links that lead nowhere, a NaN pixel, a loop."""
+    """A pipe, a folder, links that lead nowhere, a NaN pixel, a loop."""
     images = tiny_set / "train_images"
     for number in range(4):
         (images / f"p{number}.png").unlink()
@@ -194,7 +194,7 @@ def test_odd_files_are_all_named_before_training(tmp_path: Path, tiny_set: Path)
 
 
 def test_bombs_are_refused_in_little_memory(tmp_path: Path, tiny_set: Path) -> None:
-    """Test 31: 182 megapixels in a few kilobytes, and 100,000 pages in a TIFF file."""
+    """182 megapixels in a few kilobytes, and 100,000 pages in a TIFF file."""
     images = tiny_set / "train_images"
     Image.new("1", (13_500, 13_500)).save(images / "p0.png")
     (images / "p1.png").unlink()

@@ -1,4 +1,4 @@
-"""Tests 16, 17, 60 and 64: a job may do what it likes, the sweep goes on and can be finished."""
+"""A job may do what it likes, the sweep goes on and can be finished."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def test_ctrl_c_keeps_what_is_done_and_a_second_sweep_is_refused(
 
 
 def test_four_starts_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 17: without output= each has a folder of its own, with a common one only one runs."""
+    """Without output= each has a folder of its own, with a common one only one runs."""
     for place in ("a", "b"):
         runs = []
         for number in range(4):
@@ -118,7 +118,7 @@ def test_four_starts_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Pa
 
 @pytest.mark.slow
 def test_two_sweeps_at_once_share_no_folder(tmp_path: Path, shared_tiny_set: Path) -> None:
-    """Test 17."""
+    """Two sweeps that run at the same time end as they would alone."""
     arguments = sweep(shared_tiny_set, "epochs=1", "seed=1,2")[:-1]
     with started(tmp_path, *arguments) as one, started(tmp_path, *arguments) as other:
         for process in (one, other):

@@ -1,4 +1,4 @@
-"""Test 58: requirements.lock names every dependency, with hashes, and satisfies pyproject.toml."""
+"""Requirements.lock names every dependency, with hashes, and satisfies pyproject.toml."""
 
 import importlib.metadata
 import re
