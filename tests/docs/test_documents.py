@@ -127,6 +127,15 @@ def test_files_of_the_project_that_documents_name_exist() -> None:
         assert not test or f"def {test}(" in found[0].read_text(), test
 
 
+def test_the_map_of_the_package_has_the_order_of_its_imports() -> None:
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from test_structure import ROOMS
+
+    text = (PROJECT / "CONTRIBUTING.md").read_text().partition("## The package")[2]
+    rows = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", text, re.M)
+    assert rows == [name for name in ROOMS if name != "__main__"]
+
+
 def test_the_front_page_is_short() -> None:
     lines = (PROJECT / "README.md").read_text().splitlines()
     assert len(lines) <= 130
