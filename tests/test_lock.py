@@ -1,4 +1,4 @@
-"""Requirements.lock names every dependency, with hashes, and satisfies pyproject.toml."""
+"""`requirements.lock` names every dependency, with hashes, and satisfies pyproject.toml."""
 
 import importlib.metadata
 import re
