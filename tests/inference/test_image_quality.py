@@ -71,7 +71,7 @@ def test_every_sign_has_its_line() -> None:
     everywhere = np.ones((200, 200), bool)
     for inside, colour, beginning in (
         (everywhere, (150, 90, 40), "not a fundus image? no dark surround"),
-        (small, (150, 90, 40), "not a fundus image? only 10% of the picture is bright"),
+        (small, (150, 90, 40), "not a fundus image? only 10% of the image is bright"),
         (half, (150, 90, 40), "cut off? 53% of the round"),
         (fov, (40, 90, 150), "not a fundus image? mean red, green, blue 40, 90, 150"),
         (tiny, (150, 90, 40), "too small: the field of view is 6"),
