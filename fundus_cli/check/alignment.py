@@ -2,8 +2,8 @@
 
 Vessels are darker than the retina around them. The mask minus its local mean is correlated with the
 local darkness of the image, for all small shifts at once (by Fourier transform) and for the
-mirrored and rotated mask. On the 73 pairs of CHASE_DB1 and HRF the
-correlation is .50 to .73 without a shift, and at most .13 for a mirrored or rotated mask.
+mirrored and rotated mask. On the 73 pairs of CHASE_DB1 and HRF the correlation is .50 to .73
+without a shift, and at most .13 for a mirrored or rotated mask.
 """
 
 import math
@@ -55,8 +55,8 @@ class Alignment:
     """The alignment of a mask with its image.
 
     Attributes:
-        correlation: at no shift, -1 to 1.
-        best: the highest at any shift, in the orientation found.
+        correlation: without a shift, -1 to 1.
+        best: the highest correlation at any shift, in the orientation found.
         right_px: pixels of the image by which the mask must move to the right to fit.
         down_px: likewise down.
         orientation: what must be done to the mask so that it fits.
@@ -115,8 +115,8 @@ class Darkness:
             iterations=max(1, max(self.hw) // 50),
         )
         weight = ndimage.gaussian_filter(inside.astype(np.float32), self._sigma)
-        around = ndimage.gaussian_filter(green * inside, self._sigma) / np.maximum(weight, 1e-3)
-        dark = (around - ndimage.gaussian_filter(green, 0.7)) * inside
+        local_mean = ndimage.gaussian_filter(green * inside, self._sigma) / np.maximum(weight, 1e-3)
+        dark = (local_mean - ndimage.gaussian_filter(green, 0.7)) * inside
         spread = math.sqrt(float((dark[inside] ** 2).mean())) if inside.any() else 0.0
         # Clipped, so that a few haemorrhages or reflections do not outweigh the vessels.
         dark = np.clip(dark / spread, -1, 3) * inside if spread else dark
@@ -128,16 +128,16 @@ class Darkness:
         """(2 reach + 1, 2 reach + 1) for a reduced mask moved by -reach to reach down and right."""
         lines = mask - ndimage.gaussian_filter(mask, self._sigma)
         norm = self._norm * math.sqrt(float((lines**2).sum()))
-        around = 2 * self._reach + 1
+        num_shifts = 2 * self._reach + 1
         if norm == 0:
-            return np.zeros((around, around), np.float32)
+            return np.zeros((num_shifts, num_shifts), np.float32)
         spectrum = fft.rfft2(lines, self._padded)
         every = fft.irfft2(self._spectrum * np.conj(spectrum), self._padded) / norm
-        near = np.roll(every, (self._reach, self._reach), (0, 1))[:around, :around]
+        near = np.roll(every, (self._reach, self._reach), (0, 1))[:num_shifts, :num_shifts]
         return np.asarray(near)
 
     def reduced_mask(self, mask: np.ndarray) -> np.ndarray | None:
-        """A mask of the image's size, upright or lying, at reduced size."""
+        """The mask at reduced size; None if its size is not the image's, rotated or not."""
         full = mask.astype(np.uint8) * np.uint8(255)
         if mask.shape == self.native_hw:
             return _reduced(full, self.hw) / 255
@@ -214,7 +214,7 @@ def _rotated(
 def _fine_shift(
     image: np.ndarray, mask: np.ndarray, fov: np.ndarray, down_px: float, right_px: float
 ) -> tuple[float, float]:
-    """The shift in pixels of the image, measured on a larger copy near the first answer."""
+    """The shift in pixels of the image, measured on a larger copy near the first estimate."""
     seen = Darkness(image, fov, FINE_SIDE_PX)
     reduced = seen.reduced_mask(mask)
     assert reduced is not None
@@ -244,5 +244,5 @@ def _vertex(values: np.ndarray, at: int) -> float:
 
 
 def _reduced(channel: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    picture = Image.fromarray(channel).resize((hw[1], hw[0]), Image.Resampling.BOX)
-    return np.asarray(picture, dtype=np.float32)
+    small = Image.fromarray(channel).resize((hw[1], hw[0]), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32)

@@ -1,10 +1,10 @@
 """Find duplicates and near-duplicates: images saved again, resized, brightened or mirrored.
 
-The field of view is cropped and reduced to a square; what is left after taking away the local mean
-is compared by correlation, first at 32x32, which all images are kept at, then at 96x96. On
-CHASE_DB1 and HRF, copies saved as JPEG of quality 40, at .15 of the size or brightened correlate at
-.96 and more, then at .89 and more; two different images, both eyes of one person among them,
-at .74 and at .28 at most.
+The field of view is cropped and reduced to a square, and its local mean is subtracted. Images are
+compared by correlation, first at 32x32, where all are kept in memory, then at 96x96. On CHASE_DB1
+and HRF, copies saved as JPEG of quality 40, at .15 of the size or brightened correlate at .96 and
+more, then at .89 and more; two different images, among them both eyes of one person, at .74 and at
+.28 at most.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,16 @@ FINE_SIDE_PX, FINE_SIGMA_PX = 96, 3.0
 MIN_ALIKE = 0.9
 """Correlation at 32x32 from which two images are compared again."""
 MIN_COPY, MIN_SMALL_COPY = 0.75, 0.85
-"""Correlation at 96x96 from which they are one; a field below 96 pixels has less to compare."""
+"""Correlation at 96x96 from which they count as near-duplicates, in general and for a field of
+view below 96 pixels, which has less to compare."""
 BLOCK = 1024
 """Rows of the table of all pairs that are computed at a time."""
 MAX_PARTNERS = 8
-"""Near-duplicates of one image that are kept per block."""
+"""Maximum number of near-duplicates of one image that are kept per block."""
 MAX_PAIRS = 20_000
 """Maximum number of pairs that are compared again; only synthetic sets have more."""
 KEPT = 512
-"""Fine patterns kept in memory."""
+"""Number of fine patterns kept in memory."""
 VERSIONS = (Orientation.same, Orientation.mirrored, Orientation.flipped, Orientation.rotated_180)
 
 
@@ -41,9 +42,9 @@ class CopyGroup:
     """A group of near-duplicates.
 
     Attributes:
-        members: their indices, rising.
-        correlation: the lowest of those that link them.
-        orientations: how some of them are mirrored or turned.
+        members: their indices, ascending.
+        correlation: the lowest of the pairs that link them.
+        orientations: how some of them are mirrored or rotated.
     """
 
     members: tuple[int, ...]
@@ -69,17 +70,17 @@ def fine_pattern(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
 def find_copies(
     descriptors: np.ndarray, is_small: np.ndarray, fine: Callable[[int], np.ndarray]
 ) -> list[CopyGroup]:
-    """Groups of copies.
+    """Find groups of near-duplicates.
 
     Args:
         descriptors: (N, 32, 32).
         is_small: (N) bool, the field of view is below FINE_SIDE_PX.
-        fine: the fine pattern of the n-th image, read again for those that are alike.
+        fine: the fine pattern of the n-th image, read again for those that are similar.
     """
-    alike = _alike(descriptors)[:MAX_PAIRS]
+    similar = _similar(descriptors)[:MAX_PAIRS]
     kept = lru_cache(maxsize=KEPT)(fine)
     pairs = []
-    for first, second, which in alike:
+    for first, second, which in similar:
         version = rotated(kept(second), VERSIONS[which])
         found = float((kept(first) * version).sum())
         least = MIN_SMALL_COPY if is_small[first] or is_small[second] else MIN_COPY
@@ -88,7 +89,7 @@ def find_copies(
     return _groups(pairs, len(descriptors)) if pairs else []
 
 
-def _alike(descriptors: np.ndarray) -> list[tuple[int, int, int]]:
+def _similar(descriptors: np.ndarray) -> list[tuple[int, int, int]]:
     """(first, second, index of VERSIONS) of similar pairs, in blocks of bounded memory."""
     pairs: list[tuple[int, int, int, int]] = []
     for start in range(0, len(descriptors), BLOCK):
@@ -109,7 +110,7 @@ def _alike(descriptors: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _rank(rows: np.ndarray) -> np.ndarray:
-    """How many equal numbers stand before each one of a rising sequence."""
+    """Number of equal values before each value of a sorted sequence."""
     return np.asarray(np.arange(len(rows)) - np.searchsorted(rows, rows))
 
 
@@ -120,12 +121,12 @@ def _groups(pairs: list[tuple[int, int, float, int]], count: int) -> list[CopyGr
     groups = []
     for name in np.unique(label[first]):
         here = label[first] == name
-        turns = {VERSIONS[int(w)] for w in which[here]} - {Orientation.same}
+        orientations = {VERSIONS[int(w)] for w in which[here]} - {Orientation.same}
         groups.append(
             CopyGroup(
                 members=tuple(int(k) for k in np.flatnonzero(label == name)),
                 correlation=min(1.0, float(found[here].min())),
-                orientations=tuple(sorted(turn.value for turn in turns)),
+                orientations=tuple(sorted(one.value for one in orientations)),
             )
         )
     return groups
@@ -138,8 +139,8 @@ def _pattern(image: np.ndarray, fov: np.ndarray, side_px: int, sigma_px: float) 
     inside = _reduced(fov.view(np.uint8) * np.uint8(255), box, side_px) > 250
     inside = ndimage.binary_erosion(inside, iterations=max(1, side_px // 24))
     weight = ndimage.gaussian_filter(inside.astype(np.float32), sigma_px)
-    around = ndimage.gaussian_filter(green * inside, sigma_px) / np.maximum(weight, 1e-3)
-    pattern = (green - around) * inside
+    local_mean = ndimage.gaussian_filter(green * inside, sigma_px) / np.maximum(weight, 1e-3)
+    pattern = (green - local_mean) * inside
     spread = float(pattern[inside].std()) if inside.any() else 0.0
     if spread < 0.25:
         return np.zeros((side_px, side_px), np.float32)

@@ -30,10 +30,10 @@ EYE = re.compile(
 EYE_PATTERN = r"""'data.person="(.*?)[_\-. ]?(?:[lLrR]|os|od|OS|OD|left|right)$"'"""
 
 
-def copies(fundus_images: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
+def copies(images: Sequence[Inspected], root: Path, max_megapixels: float) -> list[Finding]:
     """Images with identical pixels, then near-duplicates among the rest."""
     by_pixels: dict[str, list[Inspected]] = defaultdict(list)
-    for one in fundus_images:
+    for one in images:
         if one.pixel_hash:
             by_pixels[one.pixel_hash].append(one)
     found = [
@@ -50,8 +50,7 @@ def copies(fundus_images: Sequence[Inspected], root: Path, max_megapixels: float
         try:
             image = read_image(first[index].job.files.image, max_megapixels)
         except BadFile:
-            # The file was readable during inspection. If it has been deleted since, it is skipped
-            # here.
+            # Readable during inspection, so it was changed or deleted since: skip it.
             return np.zeros((FINE_SIDE_PX, FINE_SIDE_PX), np.float32)
         return fine_pattern(image, find_fov(image))
 
@@ -76,10 +75,10 @@ def _copy(members: Sequence[Inspected], root: Path, *, is_exact: bool, text: str
     return finding(kind, names, f"in {' and '.join(splits)}: {text}", split=",".join(splits))
 
 
-def persons(fundus_images: Sequence[Inspected], config: DataConfig, root: Path) -> list[Finding]:
+def persons(images: Sequence[Inspected], config: DataConfig, root: Path) -> list[Finding]:
     """Images of one person in several splits, according to data.person or to the file names."""
     groups: dict[str, list[Inspected]] = defaultdict(list)
-    for one in fundus_images:
+    for one in images:
         if config.person is not None:
             groups[person_of(one.job.files.id, config.person)].append(one)
         elif (eye := _eye(one.job.files.id)) is not None:
@@ -94,7 +93,9 @@ def persons(fundus_images: Sequence[Inspected], config: DataConfig, root: Path) 
         if config.person is not None:
             found.append(finding(kinds.PERSON_ACROSS, names, text, split=both))
         elif len({_eye(one.job.files.id) for one in members}) == 2:
-            todo = f"{EYE_PATTERN} keeps them together in train and val; test is yours to sort"
+            todo = (
+                f"{EYE_PATTERN} keeps them together in train and val; move images of test by hand"
+            )
             found.append(finding(kinds.EYES_APART, names, text, split=both, todo=todo))
     return found
 
@@ -109,27 +110,27 @@ def _eye(identifier: str) -> tuple[str, str] | None:
     return (match["person"] or match["name"]).casefold(), side
 
 
-def unmatched_masks(fundus_images: Sequence[Inspected], root: Path) -> list[Finding]:
+def unmatched_masks(images: Sequence[Inspected], root: Path) -> list[Finding]:
     """Masks that do not fit their image, with the image that they fit.
 
     Without such an image, a mask is reported only if most masks of its structure fit: a disc, for
     example, never correlates with dark lines.
     """
     judged: dict[str, Counter[bool]] = defaultdict(Counter)
-    waiting: list[tuple[UnmatchedMask, str]] = []
-    for one in fundus_images:
-        waiting += [(unmatched_mask, one.job.split) for unmatched_mask in one.unmatched_masks]
+    unmatched: list[tuple[UnmatchedMask, str]] = []
+    for one in images:
+        unmatched += [(mask, one.job.split) for mask in one.unmatched_masks]
         for structure, path in (*one.job.files.targets.items(), *one.job.files.observer2.items()):
             if path in one.alignments and one.alignments[path].verdict is not Verdict.unclear:
                 judged[structure][one.alignments[path].verdict in FITS] += 1
     found = []
-    others = [unmatched_mask for unmatched_mask, _ in waiting[:MAX_UNMATCHED]]
-    for number, (unmatched_mask, split) in enumerate(waiting):
-        of_structure = judged[unmatched_mask.structure]
-        owner = _owner(unmatched_mask, others) if number < MAX_UNMATCHED else None
-        name = below(unmatched_mask.path, root)
+    others = [mask for mask, _ in unmatched[:MAX_UNMATCHED]]
+    for number, (mask, split) in enumerate(unmatched):
+        of_structure = judged[mask.structure]
+        owner = _owner(mask, others) if number < MAX_UNMATCHED else None
+        name = below(mask.path, root)
         if owner is not None:
-            text = f"fits {below(owner.fundus_image, root)}"
+            text = f"fits {below(owner.image_path, root)}"
             found.append(finding(kinds.MASK_ELSEWHERE, [name], text, split=split))
         elif of_structure[True] > of_structure[False]:
             text = f"{of_structure[True]} of {of_structure.total()} masks fit, this one does not"
@@ -137,25 +138,23 @@ def unmatched_masks(fundus_images: Sequence[Inspected], root: Path) -> list[Find
     return found
 
 
-def _owner(unmatched_mask: UnmatchedMask, others: Sequence[UnmatchedMask]) -> UnmatchedMask | None:
-    """The mask at whose image this one belongs."""
+def _owner(mask: UnmatchedMask, others: Sequence[UnmatchedMask]) -> UnmatchedMask | None:
+    """The mask whose image this one fits."""
     best, owner = MIN_PEAK, None
     for other in others:
-        if other is unmatched_mask or other.seen.hw != unmatched_mask.mask.shape:
+        if other is mask or other.seen.hw != mask.mask.shape:
             continue
-        fit = float(other.seen.correlations(unmatched_mask.mask).max())
+        fit = float(other.seen.correlations(mask.mask).max())
         if fit >= best:
             best, owner = fit, other
     return owner
 
 
-def empty_structures(
-    fundus_images: Sequence[Inspected], structures: Sequence[str]
-) -> list[Finding]:
+def empty_structures(images: Sequence[Inspected], structures: Sequence[str]) -> list[Finding]:
     """Structures whose masks are all empty."""
     found = []
     for structure in structures:
-        marked = [one.covered[structure] for one in fundus_images if structure in one.covered]
+        marked = [one.covered[structure] for one in images if structure in one.covered]
         if len(marked) > 1 and not any(marked):
             text = f"{structure}: {len(marked)} masks"
             found.append(finding(kinds.ALL_EMPTY, [], text))

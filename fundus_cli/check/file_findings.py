@@ -7,12 +7,11 @@ from fundus_cli.data.mismatches import MismatchKind
 FETCH = "download the file again, or remove the image and its masks"
 RESAVE = "save it as 8-bit PNG"
 
-
 PAIRING = {
     MismatchKind.no_image: error(
         "no-image",
         "a split has no image",
-        "the files are elsewhere or named otherwise than data.<split>.image says",
+        "the files are elsewhere, or not named as data.<split>.image expects",
         "move them there, or set data.<split>.image; without test images: data.test=null",
     ),
     MismatchKind.not_listed: error(
@@ -31,7 +30,7 @@ PAIRING = {
         "missing-file",
         "an image lacks a mask",
         "the mask does not exist, or has another name",
-        "create or rename it, or remove the image",
+        "create or rename the mask, or remove the image",
     ),
     MismatchKind.left_over: error(
         "left-over-file",
@@ -45,14 +44,14 @@ FILES = {
     decoding.CANNOT_OPEN: error(
         "cannot-open",
         "cannot be opened",
-        "no permission, a broken link, a link to itself, or deleted meanwhile",
+        "no permission, a broken link, a link to itself, or deleted during the check",
         "fix the permission or the link",
     ),
     decoding.NOT_A_FILE: error(
         "not-a-file",
         "is no regular file but a folder, pipe, socket or device",
         "it only has an image's name",
-        "take it out",
+        "remove it",
     ),
     decoding.EMPTY: error("empty-file", "has 0 bytes", "an interrupted copy or download", FETCH),
     decoding.MARKUP: error(
@@ -67,7 +66,7 @@ FILES = {
     decoding.UNREADABLE: error(
         "unreadable",
         "cannot be read as an image",
-        "damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP whatever its name says",
+        "damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP despite its name",
         FETCH,
     ),
     decoding.NO_MEMORY: error(
@@ -76,8 +75,8 @@ FILES = {
     decoding.TOO_LARGE: error(
         "too-large",
         "has more pixels than data.max_megapixels allows",
-        "a mosaic, or a small file made to fill the memory",
-        "raise data.max_megapixels if it is meant, or reduce it",
+        "a mosaic, or a decompression bomb",
+        "raise data.max_megapixels if the size is intended, or reduce it",
     ),
     decoding.FRAMES: error(
         "several-frames",
@@ -88,7 +87,7 @@ FILES = {
     decoding.LAYOUT: error(
         "tiff-layout",
         "is a TIFF variant that is misread",
-        "the way some cameras store it",
+        "some cameras store images in this way",
         RESAVE,
     ),
     decoding.WHITE_IS_ZERO: error(
@@ -115,8 +114,8 @@ FILES = {
     images.BLACK_AND_WHITE: error(
         "black-and-white",
         "an image has only black and white",
-        "a mask lies among the images",
-        "put the image in its place",
+        "a mask is among the images",
+        "replace it with the image",
     ),
     images.DIM: error(
         "dim",
@@ -127,7 +126,7 @@ FILES = {
     images.NO_FULL_SCALE: error(
         "no-full-scale",
         "an image holds whole numbers without a known full scale",
-        "raw values of a camera or a computation",
+        "raw values from a camera or a computation",
         RESAVE,
     ),
     images.FLOAT_RANGE: error(
@@ -139,13 +138,13 @@ FILES = {
     masks.NOT_TWO_VALUED: error(
         "mask-not-two-valued",
         "a mask is not two-valued",
-        "several levels or colours: which of them count?",
+        "several levels or colours, and it is unclear which of them count",
         "data.mask_threshold or data.mask_foreground decides what counts",
     ),
     masks.ONE_COLOUR: error(
         "mask-one-colour",
         "a mask has one colour, and it is not black",
-        "everything is marked; or an empty mask was saved inverted",
+        "everything is marked, or an empty mask was saved inverted",
         "save an empty mask as black",
     ),
     masks.NO_BLACK: error(
@@ -157,13 +156,13 @@ FILES = {
     masks.HAS_ALPHA: error(
         "mask-transparent",
         "a mask has transparency that is not the same everywhere",
-        "the structure may be kept in the transparency, as drawing programs do with layers",
-        "data.mask_channel=alpha reads it from there; otherwise save the mask without",
+        "the structure may be stored as transparency, as image editors do with layers",
+        "set data.mask_channel=alpha to read it; otherwise save the mask without transparency",
     ),
     masks.NO_ALPHA: error(
         "mask-not-transparent",
         "a mask has no transparency, although data.mask_channel=alpha needs it",
-        "this mask keeps its structure in its colours",
+        "this mask stores its structure in its colours",
         "save all masks alike, or set data.mask_channel=colour",
     ),
     masks.MIN_IS_WHITE: error(
@@ -175,13 +174,13 @@ FILES = {
     masks.TOO_DARK: error(
         "mask-too-dark",
         "a mask's levels are so low that data.mask_threshold would empty it",
-        "0/1 and 0/1/2 are numbers of structures, not shades",
-        "data.mask_foreground says which levels count; a 0/1 mask needs neither",
+        "0/1 and 0/1/2 are class indices, not grey levels",
+        "set data.mask_foreground to the levels that count; a 0/1 mask needs neither",
     ),
     masks.UNKNOWN_FULL_SCALE: error(
         "mask-no-full-scale",
         "a mask holds numbers without a known full scale",
-        "whole numbers of a computation, or labels",
+        "whole numbers from a computation, or labels",
         "data.mask_foreground decides what counts",
     ),
     masks.FOV_NOT_TWO_VALUED: error(

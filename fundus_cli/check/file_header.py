@@ -1,4 +1,4 @@
-"""What the header of an image file says."""
+"""Read the header of an image file: format, colour mode, size and orientation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class FileFacts:
         format: as Pillow names it, `JPEG`.
         mode: colour mode as stored, `RGB`.
         bits: per sample.
-        width: pixels as stored, before any EXIF turn; `height` likewise.
+        width: pixels as stored, before any EXIF rotation; `height` likewise.
         orientation: of EXIF, 1 (upright) to 8.
     """
 
@@ -38,10 +38,10 @@ class FileFacts:
 
 
 def read_facts(path: Path, max_megapixels: float) -> FileFacts:
-    """The header of a file whose pixels were read without a complaint.
+    """Read the header of a file whose pixels could be read.
 
     Raises:
-        BadFile: it was changed meanwhile.
+        BadFile: it has changed since.
     """
     with opened(path, max_megapixels) as image:
         # Not image.getexif(): that of a PNG decodes all pixels when there is no EXIF before them.
@@ -57,7 +57,7 @@ def read_facts(path: Path, max_megapixels: float) -> FileFacts:
 
 
 def is_jpeg(path: Path) -> bool:
-    """Whether the bytes are a JPEG's, whatever the name says."""
+    """Whether the content is JPEG, regardless of the file's name."""
     try:
         with path.open("rb") as file:
             return file.read(3) == b"\xff\xd8\xff"

@@ -13,13 +13,13 @@ FOV_EMPTY = error(
     "fov-empty",
     "a field-of-view mask is empty",
     "saved incorrectly; nothing would be trained or scored",
-    "create it again, or do without field-of-view masks",
+    "create it again, or leave field-of-view masks out",
 )
 ALL_BLACK = error(
     "all-black",
     "an image shows nothing",
     "all black, or without a bright field",
-    "replace it or take it out",
+    "replace or remove it",
 )
 UNLISTABLE = error(
     "unlistable-folder",
@@ -78,7 +78,7 @@ ALL_EMPTY = warning(
 RULE_EMPTIES = warning(
     "rule-empties-mask",
     "data.mask_threshold or data.mask_foreground empties a mask that is not black",
-    "this mask encodes the structure with other values",
+    "this mask stores the structure as other values",
     "list its values in data.mask_foreground, or save all masks alike",
 )
 MASK_INVERTED = warning(
@@ -108,8 +108,8 @@ MASK_ELSEWHERE = warning(
 FOV_DISAGREES = warning(
     "fov-disagrees",
     "a field-of-view mask does not match the field in the image",
-    "the mask of another camera or another image, or cropped",
-    "create it again, or do without field-of-view masks",
+    "it is cropped, or belongs to another camera or another image",
+    "create it again, or leave field-of-view masks out",
 )
 FOV_NOT_FOUND = note(
     "fov-not-found",
@@ -120,33 +120,51 @@ FOV_NOT_FOUND = note(
 EXIF_ROTATED = note(
     "exif-turned",
     "an image has an EXIF orientation",
-    "it is rotated upright on reading; programs that ignore EXIF show it otherwise",
+    "it is rotated upright on reading; programs that ignore EXIF show it rotated",
     "annotate the upright image; fix=true saves it upright",
 )
 SIXTEEN_BIT = note(
     "sixteen-bit",
     "an image has more than 8 bits",
     "it is read with 8 bits",
-    "nothing, if its brightness looks right on the contact sheet",
+    "nothing, if it is not too dark or too bright on the contact sheet",
 )
 GREY = note(
     "grey",
     "an image has no colours",
     "an angiogram, a red-free image or a single channel",
-    "keep grey and colour images in sets of their own",
+    "keep grey and colour images in separate sets",
 )
 JUNK = note(
     "junk-files",
     "files that systems and editors create are ignored",
-    "thumbnails, hidden files, copies of editors",
+    "thumbnails, hidden files, backup copies of editors",
     "nothing",
 )
 
 CONTENT = (
-    *(SIZE_DIFFERS, FOV_EMPTY, ALL_BLACK, UNLISTABLE, VAL_TOO_SMALL, COPY_ACROSS),
-    *(NEAR_COPY_ACROSS,),
-    *(COPY_WITHIN, PERSON_ACROSS, EYES_APART, MASK_EMPTY, ALL_EMPTY, RULE_EMPTIES, MASK_INVERTED),
-    *(MASK_SHIFTED, MASK_ROTATED, MASK_ELSEWHERE, FOV_DISAGREES, FOV_NOT_FOUND, EXIF_ROTATED),
-    *(SIXTEEN_BIT, GREY, JUNK),
+    SIZE_DIFFERS,
+    FOV_EMPTY,
+    ALL_BLACK,
+    UNLISTABLE,
+    VAL_TOO_SMALL,
+    COPY_ACROSS,
+    NEAR_COPY_ACROSS,
+    COPY_WITHIN,
+    PERSON_ACROSS,
+    EYES_APART,
+    MASK_EMPTY,
+    ALL_EMPTY,
+    RULE_EMPTIES,
+    MASK_INVERTED,
+    MASK_SHIFTED,
+    MASK_ROTATED,
+    MASK_ELSEWHERE,
+    FOV_DISAGREES,
+    FOV_NOT_FOUND,
+    EXIF_ROTATED,
+    SIXTEEN_BIT,
+    GREY,
+    JUNK,
 )
 ALL_KINDS = (*PAIRING.values(), *FILES.values(), *CONTENT)

@@ -39,7 +39,7 @@ def error(code: str, what: str, means: str, todo: str) -> Kind:
 
 
 def warning(code: str, what: str, means: str, todo: str) -> Kind:
-    """A kind of finding with which training continues, to a worse or meaningless result."""
+    """A kind of finding that does not stop training, but makes its result worse or meaningless."""
     return Kind(code=code, severity=Severity.warning, what=what, means=means, todo=todo)
 
 
@@ -50,15 +50,15 @@ def note(code: str, what: str, means: str, todo: str) -> Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A kind of finding at certain files.
+    """An occurrence of a kind of finding, at certain files.
 
     Attributes:
         severity: that of the kind unless the config changes it (data.on_bad=skip).
         split: the split of the files, or "".
         files: paths below the data set's folder.
         found: the values found in these files.
-        means: the kind's, or what the values tell.
-        todo: the kind's, or the exact override.
+        means: that of the kind, or what the values suggest.
+        todo: that of the kind, or the exact override.
     """
 
     kind: Kind

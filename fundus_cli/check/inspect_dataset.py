@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fundus_cli.check import cross_image as between
+from fundus_cli.check import cross_image
 from fundus_cli.check import finding_kinds as kinds
 from fundus_cli.check.contact_sheet import ContactSheet, layout_for
 from fundus_cli.check.findings import Finding, Severity, finding, printable
@@ -21,20 +21,20 @@ from fundus_cli.runtime.timeouts import Timeout, in_time
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
-    """What was found in a data set.
+    """The results of checking a data set.
 
     Attributes:
-        pairings: {train or test: how its files pair}.
+        pairings: {train or test: its files, paired by id}.
         pairs: {train or test: masks of another name that belong to an image}.
-        images: every one that was inspected, in the order of splits and ids.
-        pages: the contact sheet.
+        images: the inspected images, in the order of splits and ids.
+        pages: the files of the contact sheet.
     """
 
     config: DataConfig
     root: Path
     pairings: dict[str, Pairing] = field(default_factory=dict)
     pairs: dict[str, Pairs] = field(default_factory=dict)
-    fundus_images: list[Inspected] = field(default_factory=list)
+    images: list[Inspected] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     pages: list[Path] = field(default_factory=list)
 
@@ -53,14 +53,14 @@ def survey(
     """Check a data set.
 
     Args:
-        config: which files, how they are read.
+        config: which files to read, and how.
         root: the data set's folder.
         sheet_folder: the folder of the contact sheet; None: it is not written.
         progress: called once per image with the number of images in all.
 
     Raises:
         ConfigError: data.person is not a regular expression.
-        MachineError: the contact sheet cannot be written, or the data set's drive does not answer
+        MachineError: the contact sheet cannot be written, or the data set's drive does not respond
             within data.timeout_s.
     """
     result = Survey(config=config, root=root)
@@ -76,18 +76,18 @@ def survey(
             if sheet_folder is not None:
                 sheet.add(one.tile, *_caption(one, config))
                 one.tile = None
-            result.fundus_images.append(one)
+            result.images.append(one)
             result.findings += one.findings
             progress(len(jobs))
     sheet.finish()
     result.pages = sheet.paths
     result.findings += [
-        *between.unmatched_masks(result.fundus_images, root),
-        *between.empty_structures(result.fundus_images, config.structures),
-        *between.copies(result.fundus_images, root, config.max_megapixels),
-        *between.persons(result.fundus_images, config, root),
+        *cross_image.unmatched_masks(result.images, root),
+        *cross_image.empty_structures(result.images, config.structures),
+        *cross_image.copies(result.images, root, config.max_megapixels),
+        *cross_image.persons(result.images, config, root),
     ]
-    for one in result.fundus_images:
+    for one in result.images:
         one.unmatched_masks, one.descriptor = [], None
     return result
 

@@ -44,12 +44,13 @@ class UnmatchedMask:
 
     Attributes:
         mask: (H, W) float32 at reduced size.
-        seen: the image of the mask's name.
+        image_path: the image of the same id.
+        seen: the local darkness of that image.
     """
 
     structure: str
     path: Path
-    fundus_image: Path
+    image_path: Path
     mask: np.ndarray
     seen: Darkness
 
@@ -61,10 +62,10 @@ class Inspected:
     Attributes:
         hw: height and width of the upright image; None if it cannot be read.
         pixel_hash: sha256 of the decoded image.
-        descriptor: for finding copies; None if it cannot be read.
+        descriptor: for finding near-duplicates; None if the image cannot be read.
         covered: {structure: pixels marked inside the field of view}.
         inside: pixels of the field of view.
-        alignments: {mask file: how it lies on the image}.
+        alignments: {mask file: its alignment with the image}.
         tile: for the contact sheet, None if not wanted.
     """
 
@@ -121,17 +122,17 @@ class Inspector:
             if mask is not None:
                 self._compare(result, structure, path, mask, image, fov, seen)
         if self._tile_px is not None:
-            drawn = [masks[path] for path in files.targets.values()]
-            fitting = [m for m in drawn if m is not None and m.shape == fov.shape]
+            targets = [masks[path] for path in files.targets.values()]
+            fitting = [m for m in targets if m is not None and m.shape == fov.shape]
             result.tile = render_tile(image, fitting, fov, self._tile_px)
 
     def _read(
         self, result: Inspected, path: Path, reader: Callable[..., np.ndarray], *arguments: object
     ) -> np.ndarray | None:
-        most = self._config.max_megapixels
+        limit = self._config.max_megapixels
         try:
-            pixels = reader(path, *arguments, most)
-            result.facts[path] = read_facts(path, most)
+            pixels = reader(path, *arguments, limit)
+            result.facts[path] = read_facts(path, limit)
             return pixels
         except BadFile as error:
             self._refused(result, path, error)
@@ -204,7 +205,7 @@ class Inspector:
         fov: np.ndarray,
         seen: Darkness,
     ) -> None:
-        """Findings about a mask together with its image."""
+        """Add findings about a mask compared with its image."""
         fits = mask.shape == fov.shape
         if not mask.any():
             self._report_empty(result, path)
@@ -232,25 +233,25 @@ class Inspector:
                 UnmatchedMask(
                     structure=structure,
                     path=path,
-                    fundus_image=result.job.files.image,
+                    image_path=result.job.files.image,
                     mask=reduced,
                     seen=seen,
                 )
             )
 
     def _report_empty(self, result: Inspected, path: Path) -> None:
-        most = self._config.max_megapixels
+        limit = self._config.max_megapixels
         blurred = self._rule.threshold is not None and is_jpeg(path)
         if self._rule == PLAIN or blurred:
             self._add(result, kinds.MASK_EMPTY, path)
             return
         try:
-            is_black = not read_mask(path, PLAIN, most).any()
+            is_black = not read_mask(path, PLAIN, limit).any()
         except BadFile:
             is_black = False
         if is_black:
             self._add(result, kinds.MASK_EMPTY, path)
         else:
-            values = diagnose(path, is_jpeg(path), most)
+            values = diagnose(path, is_jpeg(path), limit)
             found, todo = (values.found, values.todo) if values is not None else ("", "")
             self._add(result, kinds.RULE_EMPTIES, path, found, todo=todo)

@@ -1,4 +1,4 @@
-"""Repair one mask for the copy: upright like its image, 0/255, if it is unambiguous."""
+"""Repair one mask for the copy, if it is unambiguous: upright like its image, and 0/255."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,11 @@ EXIF_ROTATIONS = {
     6: Orientation.rotated_90,
     8: Orientation.rotated_270,
 }
-"""Rotations that EXIF orientations ask for; the two that also mirror are not handled."""
+"""Rotations that undo EXIF orientations; the two that also mirror are not handled."""
 
 
 class LeftOut(Exception):  # noqa: N818 (a decision, not an error)
-    """An image cannot be in the copy: `path` is the file at fault."""
+    """An image is left out of the copy; `path` is the file at fault."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(path, why)
@@ -31,7 +31,7 @@ class LeftOut(Exception):  # noqa: N818 (a decision, not an error)
 
 @dataclass(slots=True, kw_only=True)
 class RepairedMask:
-    """A mask as the copy holds it.
+    """A mask of the repaired copy.
 
     Attributes:
         pixels: (H, W) uint8 of 0 and 1.
@@ -47,26 +47,26 @@ class MaskRepairer:
     """Reads and repairs masks by one rule."""
 
     def __init__(self, rule: MaskRule, max_megapixels: float) -> None:
-        self._rule, self._most = rule, max_megapixels
+        self._rule, self._max_megapixels = rule, max_megapixels
 
     def read(self, path: Path) -> RepairedMask:
-        """Read a mask by the given rule; if that refuses or empties it, without a rule.
+        """Read a mask by the given rule; if it is refused or emptied, without a rule.
 
         Raises:
             BadFile: damaged or ambiguous.
         """
         if self._rule != PLAIN:
             try:
-                mask = read_mask(path, self._rule, self._most)
+                mask = read_mask(path, self._rule, self._max_megapixels)
             except BadFile:
                 mask = np.zeros(0, np.uint8)
             # JPEG never keeps black exactly black, so an emptied mask is plausible for a JPEG only.
             if mask.any() or (mask.size and self._rule.threshold is not None and is_jpeg(path)):
                 return self._encoded(path, mask, "read by the rule given")
-        return self._encoded(path, read_mask(path, PLAIN, self._most), "")
+        return self._encoded(path, read_mask(path, PLAIN, self._max_megapixels), "")
 
     def fitted(
-        self, fundus_image: Path, path: Path, image: np.ndarray, fov: np.ndarray
+        self, image_path: Path, path: Path, image: np.ndarray, fov: np.ndarray
     ) -> RepairedMask:
         """Rotate a mask like its image, and undo an inversion.
 
@@ -77,12 +77,14 @@ class MaskRepairer:
             repaired = self.read(path)
         except BadFile as error:
             raise LeftOut(path, str(error)) from error
-        asked = EXIF_ROTATIONS.get(read_facts(fundus_image, self._most).orientation)
-        if asked is not None:
+        expected = EXIF_ROTATIONS.get(read_facts(image_path, self._max_megapixels).orientation)
+        if expected is not None:
             found = align(image, repaired.pixels, fov, Darkness(image, fov))
-            if found.verdict is Verdict.rotated and found.orientation is asked:
-                repaired.pixels = np.ascontiguousarray(rotated(repaired.pixels, asked))
-                repaired.steps.append(("mask turned", f"{asked.value}, as its image by EXIF"))
+            if found.verdict is Verdict.rotated and found.orientation is expected:
+                repaired.pixels = np.ascontiguousarray(rotated(repaired.pixels, expected))
+                repaired.steps.append(
+                    ("mask rotated", f"{expected.value}, as EXIF rotates its image")
+                )
         if repaired.pixels.shape != image.shape[:2]:
             (h, w), (mh, mw) = image.shape[:2], repaired.pixels.shape
             raise LeftOut(path, f"mask and image differ in size: {mw}x{mh} and {w}x{h}")
@@ -98,14 +100,14 @@ class MaskRepairer:
     def _encoded(self, path: Path, mask: np.ndarray, how: str) -> RepairedMask:
         repaired = RepairedMask(path=path, pixels=mask)
         if not self._is_0_255(path, mask):
-            why = f"was {read_facts(path, self._most).encoding}"
+            why = f"was {read_facts(path, self._max_megapixels).encoding}"
             repaired.steps.append(("mask made 0/255", f"{why}, {how}" if how else why))
         return repaired
 
     def _is_0_255(self, path: Path, mask: np.ndarray) -> bool:
         """Whether the file has exactly these grey levels."""
         try:
-            stored = read_pixels(path, PLAIN, self._most)
+            stored = read_pixels(path, PLAIN, self._max_megapixels)
         except BadFile:
             return False
         if not isinstance(stored, Grey) or stored.levels.dtype != np.uint8:

@@ -12,7 +12,7 @@ from fundus_cli.data.decoding import BadFile
 from fundus_cli.data.masks import PLAIN, Grey, colours_of, read_pixels
 
 MAX_CLASSES = 8
-"""More values than this are taken for shades, not for classes."""
+"""More values than this are taken for grey levels, not for classes."""
 END_SHARE = 1 / 8
 """Levels within this share of the range are near black or near white."""
 MIN_ENDS = 0.8
@@ -24,10 +24,10 @@ SQUARE = np.ones((3, 3), bool)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What a mask's values are.
+    """An explanation of a mask's values.
 
     Attributes:
-        found: the values with their share of the picture.
+        found: the values with their share of the pixels.
         means: what they likely mean.
         override: the key that decides, as the command line takes it.
         todo: the advice with that override.
@@ -40,7 +40,7 @@ class Diagnosis:
 
 
 def diagnose(path: Path, is_jpeg: bool, max_megapixels: float) -> Diagnosis | None:
-    """What the values of a mask mean; None where its file cannot be read as a mask at all."""
+    """Explain the values of a mask; None if its file cannot be read as a mask at all."""
     try:
         pixels = read_pixels(path, PLAIN, max_megapixels)
     except BadFile:
@@ -58,24 +58,24 @@ def _of_greys(grey: Grey, is_jpeg: bool) -> Diagnosis:
     if len(levels) == 1:
         return Diagnosis(
             found=found,
-            means="everything is marked; or an empty mask was saved with another value than 0",
+            means="everything is marked, or an empty mask was saved with a value other than 0",
             override=f"data.mask_foreground=[{names[0]}]",
-            todo=f"data.mask_foreground=[{names[0]}] if everything is meant; an empty mask: "
-            "save it as black",
+            todo=f"data.mask_foreground=[{names[0]}] if everything is the structure; "
+            "save an empty mask as black",
         )
     if grey.full_scale is not None and not _is_classes(grey, levels, shares):
         low, high = float(levels[0]), float(levels[-1])
         threshold = f"data.mask_threshold={(low + high) / 2 / grey.full_scale:.2g}"
         return Diagnosis(
             found=found,
-            means=_shades_mean(grey, low, high, is_jpeg),
+            means=_meaning_of_levels(grey, low, high, is_jpeg),
             override=threshold,
             todo=f"{threshold} cuts halfway between black and white",
         )
     if len(levels) > 256:
         return Diagnosis(
             found=found,
-            means="numbers of a computation without a known full scale",
+            means="numbers from a computation without a known full scale",
             override="",
             todo="save it as a 0/255 PNG",
         )
@@ -83,7 +83,7 @@ def _of_greys(grey: Grey, is_jpeg: bool) -> Diagnosis:
 
 
 def _is_classes(grey: Grey, levels: np.ndarray, shares: np.ndarray) -> bool:
-    """A few values that are areas of their own, and not the steps of a smooth edge."""
+    """Whether the values are a few that form separate areas, not the steps of a smooth edge."""
     if len(levels) > MAX_CLASSES:
         return False
     if len(levels) == 2 or levels[-1] < 16:
@@ -92,7 +92,7 @@ def _is_classes(grey: Grey, levels: np.ndarray, shares: np.ndarray) -> bool:
     return float(shares[1:-1].min()) >= 1e-4 and _edge_share(grey.levels, between) < MIN_AT_EDGE
 
 
-def _shades_mean(grey: Grey, low: float, high: float, is_jpeg: bool) -> str:
+def _meaning_of_levels(grey: Grey, low: float, high: float, is_jpeg: bool) -> str:
     margin = (high - low) * END_SHARE
     between = (grey.levels > low + margin) & (grey.levels < high - margin)
     ends = 1 - float(between.mean())
@@ -100,7 +100,7 @@ def _shades_mean(grey: Grey, low: float, high: float, is_jpeg: bool) -> str:
         return "JPEG has blurred black and white along the borders"
     if ends >= MIN_ENDS and _edge_share(grey.levels, between) >= MIN_AT_EDGE:
         return "the borders are smoothed (anti-aliasing), or the mask was resized"
-    return "soft labels: probabilities, or several people's masks averaged"
+    return "soft labels: probabilities, or the mean of several annotators' masks"
 
 
 def _edge_share(levels: np.ndarray, between: np.ndarray) -> float:
@@ -119,10 +119,12 @@ def _of_colours(image: Image.Image, is_jpeg: bool) -> Diagnosis:
     if colours is None or len(colours) > MAX_CLASSES:
         return Diagnosis(
             found=f"{'more than 256' if colours is None else len(colours)} colours",
-            means="JPEG has blurred the colours" if is_jpeg else "coloured shades, or an image",
+            means="JPEG has blurred the colours"
+            if is_jpeg
+            else "many shades of colour, or an image",
             override="data.mask_threshold=0.5",
-            todo="data.mask_threshold=0.5 counts what is bright in any colour; if the colours"
-            " mean different things, save the mask with one flat colour each",
+            todo="data.mask_threshold=0.5 takes what is bright in any colour; if the colours"
+            " are different classes, save the mask with one flat colour for each",
         )
     packed = np.asarray(image).astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     values, counts = np.unique(packed, return_counts=True)

@@ -1,4 +1,4 @@
-"""Turn the alignment of a mask with its image into a finding."""
+"""Derive a finding from the alignment of a mask with its image."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def misalignment_of(
     alignment: Alignment, share: float, exif_orientation: int
 ) -> Misalignment | None:
     """The misalignment of a mask that covers `share` of the field of view, if there is one."""
-    fit = f"correlation {alignment.correlation:.2f}, there {alignment.best:.2f}"
+    fit = f"correlation {alignment.best:.2f} instead of {alignment.correlation:.2f}"
     if share > MAX_COVERED:
         found = f"marks {share:.0%} of the field of view"
         if alignment.verdict is Verdict.inverted:

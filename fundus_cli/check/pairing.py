@@ -64,7 +64,7 @@ def _by_role(
 
 
 def _cores(names: Sequence[str]) -> dict[str, str]:
-    """{name: what is left without the common start and end}; numbers are never cut."""
+    """{name: the rest without the common start and end}; numbers are never split."""
     if len(names) < 2:
         return {}
     start = re.sub(r"\d+$", "", _common_start(names))
@@ -81,7 +81,7 @@ def _common_start(names: Sequence[str]) -> str:
 
 
 def _unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """{key: value} of the keys that come once."""
+    """{key: value} of the keys that occur once."""
     listed = list(entries)
     counts = Counter(key for key, _ in listed)
     return {key: value for key, value in listed if counts[key] == 1}
@@ -97,7 +97,7 @@ def pairing_findings(pairing: Pairing, pairs: Pairs, root: Path) -> list[Finding
         match m.kind:
             case MismatchKind.no_image:
                 text = f"{m.split}: expected {m.template}; {_overview(root)}"
-                todo = _where(m, root)
+                todo = _overrides_for(m, root)
             case MismatchKind.not_listed:
                 names, text = [], f"{m.split}: {m.identifier}"
             case MismatchKind.missing:
@@ -115,7 +115,7 @@ def pairing_findings(pairing: Pairing, pairs: Pairs, root: Path) -> list[Finding
 
 
 def _folders(root: Path) -> dict[str, int]:
-    """{folder below root: number of image files in it}, to a small depth."""
+    """{folder below root: number of image files in it}, down to MAX_DEPTH."""
     found: dict[str, int] = {}
     for here, folders, names in os.walk(root):
         relative = Path(here).relative_to(root)
@@ -131,13 +131,13 @@ def _folders(root: Path) -> dict[str, int]:
 def _overview(root: Path) -> str:
     folders = _folders(root)
     if not folders:
-        return "no image file anywhere below"
+        return "no image file in any subfolder"
     shown = [f"{'.' if name == '.' else name + '/'} ({n})" for name, n in list(folders.items())[:8]]
-    return "image files lie in " + ", ".join(shown)
+    return "image files are in " + ", ".join(shown)
 
 
-def _where(mismatch: Mismatch, root: Path) -> str:
-    """The overrides that find the images, where folder names leave no doubt."""
+def _overrides_for(mismatch: Mismatch, root: Path) -> str:
+    """The overrides that find the images, if the names of the folders are unambiguous."""
     if mismatch.split == "test":
         return "data.test=null if there are no test images; otherwise set data.test.image"
     folders = list(_folders(root))
@@ -150,4 +150,4 @@ def _where(mismatch: Mismatch, root: Path) -> str:
         quoted("data.train.targets.vessel", f"{masks[0]}/{{id}}.*"),
         "data.train.fov=null data.test=null",
     )
-    return " ".join(shlex.quote(o) if '"' in o else o for o in overrides) + " (or fitting names)"
+    return " ".join(shlex.quote(o) if '"' in o else o for o in overrides) + " (or names that fit)"

@@ -25,9 +25,9 @@ class Repair:
     """A repaired copy.
 
     Attributes:
-        changes: a row per thing that was changed or left out.
+        changes: a row per change or file left out.
         written: {train or test: images in the copy}.
-        after: the copy, checked again.
+        after: the check of the copy.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Repair:
     after: Survey
 
     def plain(self) -> dict[str, object]:
-        """As report.json holds it."""
+        """Plain values for report.json."""
         return {
             "written": self.written,
             "changes": [change.plain() for change in self.changes],
@@ -52,14 +52,14 @@ def refuse_place(folder: Path, root: Path) -> None:
         )
     taken = [name for name in ("train_images", "test_images") if (folder / name).exists()]
     if taken:
-        raise RunFolderError(f"output={folder}: holds {taken[0]} already; choose another folder")
+        raise RunFolderError(f"output={folder}: already contains {taken[0]}; choose another folder")
 
 
 def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Repair:
     """Write the repaired copy, and check it again.
 
-    The copy has the layout of data=folder, and configs/data/repaired.yaml for all that this layout
-    does not say (persons, several structures, a second observer).
+    The copy has the layout of data=folder, and configs/data/repaired.yaml for what this layout
+    cannot express (persons, several structures, a second observer).
 
     Raises:
         MachineError: it cannot be written.
@@ -101,7 +101,7 @@ def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:
             entries.append(Entry(split=split, files=files, doubled=of_this, renamed=renamed))
         used = set(pairs.values())
         changes += [
-            left_out(m.files[0], result.root, "no image belongs to it")
+            left_out(m.files[0], result.root, "has no image")
             for m in pairing.mismatches
             if _is_left_over(m) and m.files[0] not in used
         ]
@@ -113,7 +113,7 @@ def _is_left_over(mismatch: Mismatch) -> bool:
 
 
 def _with_pairs(files: SampleFiles, pairs: dict[tuple[str, str], Path]) -> SampleFiles:
-    """Add the masks that similar names suggest."""
+    """Add the masks that are paired by similar names."""
     targets, fov = dict(files.targets), files.fov
     for (role, identifier), path in pairs.items():
         if identifier != files.id:
@@ -126,7 +126,7 @@ def _with_pairs(files: SampleFiles, pairs: dict[tuple[str, str], Path]) -> Sampl
 
 
 def _equal_images(result: Survey) -> dict[Path, Path]:
-    """{image to leave out: the equal one that stays}; test images stay."""
+    """{image to leave out: its duplicate that is kept}; images of test are kept."""
     first: dict[str, Inspected] = {}
     left: dict[Path, Path] = {}
     structures = set(result.config.structures)
@@ -134,7 +134,7 @@ def _equal_images(result: Survey) -> dict[Path, Path]:
     def rank(one: Inspected) -> tuple[bool, bool, str]:
         return not structures <= set(one.covered), one.job.split != "test", one.job.files.id
 
-    for one in sorted(result.fundus_images, key=rank):
+    for one in sorted(result.images, key=rank):
         if not one.pixel_hash:
             continue
         kept = first.setdefault(one.pixel_hash, one)
@@ -144,7 +144,7 @@ def _equal_images(result: Survey) -> dict[Path, Path]:
 
 
 def _config_of_copy(config: DataConfig, has_test: bool) -> DataConfig:
-    """Where the copy's files lie; masks need no rule any more."""
+    """The data config of the copy, whose masks need no rule."""
     return replace(
         config,
         name="repaired",

@@ -27,8 +27,8 @@ class Entry:
 
     Attributes:
         split: train or test.
-        doubled: {role: all files that bear the id}.
-        renamed: masks that are paired by a name other than the template's.
+        doubled: {role: all files with the id}.
+        renamed: masks that are paired although their names differ from the template.
     """
 
     split: str
@@ -42,8 +42,8 @@ class Change:
     """A row of changes.csv.
 
     Attributes:
-        file: in the copy; "" when left out.
-        source: in the data set.
+        file: path in the copy; "" when left out.
+        source: path in the data set.
         is_lost: the image is missing from the copy and is not a duplicate.
     """
 
@@ -59,7 +59,7 @@ class Change:
 
 
 def mask_folder(split: str, structure: str, single: bool) -> str:
-    """Where the copy keeps the masks of a structure; a single one as data=folder wants it."""
+    """The copy's folder for the masks of a structure; for a single one, that of data=folder."""
     return f"{split}_masks" if single else f"{split}_masks/{structure}"
 
 
@@ -75,8 +75,8 @@ class ImageRepairer:
     def __init__(self, config: DataConfig, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
         self._structures = config.structures
-        self._most = config.max_megapixels
-        self._masks = MaskRepairer(mask_rule(config), self._most)
+        self._max_megapixels = config.max_megapixels
+        self._masks = MaskRepairer(mask_rule(config), self._max_megapixels)
 
     def __call__(self, entry: Entry) -> tuple[bool, list[Change]]:
         """(whether the image is in the copy, what was changed)."""
@@ -118,9 +118,9 @@ class ImageRepairer:
 
     def _image(self, entry: Entry) -> np.ndarray:
         path = entry.files.image
-        self._only_one(entry, "image", lambda p: read_image(p, self._most))
+        self._only_one(entry, "image", lambda p: read_image(p, self._max_megapixels))
         try:
-            image = read_image(path, self._most)
+            image = read_image(path, self._max_megapixels)
         except BadFile as error:
             raise LeftOut(path, str(error)) from error
         return image
@@ -129,39 +129,39 @@ class ImageRepairer:
         """Of several files for one id, any may be used if all have the same content."""
         paths = entry.doubled.get(role, ())
         try:
-            pictures = [reader(path) for path in paths]
+            contents = [reader(path) for path in paths]
         except BadFile as error:
             raise LeftOut(entry.files.image, f"several files for one {role}; {error}") from error
-        if any(not np.array_equal(pictures[0], other) for other in pictures[1:]):
+        if any(not np.array_equal(contents[0], other) for other in contents[1:]):
             names = " and ".join(path.name for path in paths)
-            raise LeftOut(entry.files.image, f"{names} differ: which {role} is meant?")
+            raise LeftOut(entry.files.image, f"{names} differ; keep one {role}")
 
     def _field_of_view(self, entry: Entry, image: np.ndarray) -> tuple[np.ndarray, Change]:
         """The field of view from its file if that can be used, otherwise detected."""
-        path, why = entry.files.fov, "found in the image"
+        path, why = entry.files.fov, "detected in the image"
         fov = None
         if path is not None:
             try:
-                fov = read_fov_mask(path, self._most)
+                fov = read_fov_mask(path, self._max_megapixels)
                 if fov.shape != image.shape[:2] or not fov.any():
                     fov, why = None, f"detected again, {path.name} is empty or of another size"
             except BadFile as error:
                 why = f"detected again, {path.name} {error.kind}"
-        what = "field of view drawn"
+        what = "field of view written"
         if fov is None:
             fov = find_fov(image)
         else:
             assert path is not None
             what, why = "field of view as 0/255", f"from {path.name}"
         if not fov.any():
-            raise LeftOut(entry.files.image, "shows nothing")
+            raise LeftOut(entry.files.image, "image shows nothing")
         source = below(entry.files.image if path is None else path, self._root)
         file = printable(f"{entry.split}_fov/{entry.files.id}.png")
         return fov, Change(file=file, source=source, what=what, why=printable(why))
 
     def _write_image(self, entry: Entry, image: np.ndarray) -> list[Change]:
         path, place = entry.files.image, f"{entry.split}_images"
-        facts = read_facts(path, self._most)
+        facts = read_facts(path, self._max_megapixels)
         source = below(path, self._root)
         if facts.orientation != 1:
             file = self._write_png(place, entry.files.id, image)
@@ -178,7 +178,7 @@ class ImageRepairer:
         ]
 
     def _write_png(self, place: str, identifier: str, pixels: np.ndarray) -> str:
-        """An image as it is, a mask (0 and 1, or bool) as 0 and 255."""
+        """Write an image unchanged, or a mask (0 and 1, or bool) as 0 and 255."""
         full = pixels if pixels.ndim == 3 else pixels.astype(np.uint8) * np.uint8(255)
         buffer = io.BytesIO()
         Image.fromarray(full).save(buffer, "PNG")

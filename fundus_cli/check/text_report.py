@@ -30,7 +30,7 @@ def text_lines(result: Survey, max_files: int | None) -> list[str]:
     """
     lines = [f"data={result.config.name} data.root={printable(str(result.root))}"]
     for split in SPLITS:
-        of_split = [one for one in result.fundus_images if one.job.split == split]
+        of_split = [one for one in result.images if one.job.split == split]
         if of_split:
             lines += _split_lines(split, of_split)
     lines += _covered_lines(result)
@@ -42,26 +42,26 @@ def text_lines(result: Survey, max_files: int | None) -> list[str]:
     return lines
 
 
-def _split_lines(split: str, fundus_images: Sequence[Inspected]) -> list[str]:
-    lines = [f"  {split}: {len(fundus_images)} images"]
-    seen = [one.facts[path] for one in fundus_images if (path := one.job.files.image) in one.facts]
-    sizes = (f"{one.hw[1]}x{one.hw[0]}" for one in fundus_images if one.hw is not None)
+def _split_lines(split: str, images: Sequence[Inspected]) -> list[str]:
+    lines = [f"  {split}: {len(images)} images"]
+    seen = [one.facts[path] for one in images if (path := one.job.files.image) in one.facts]
+    sizes = (f"{one.hw[1]}x{one.hw[0]}" for one in images if one.hw is not None)
     lines.append(f"    sizes      {_most(sizes)}")
     lines.append(f"    formats    {_most(f.encoding for f in seen)}")
     masks = [
         one.facts[path]
-        for one in fundus_images
+        for one in images
         for path in one.job.files.targets.values()
         if path in one.facts
     ]
     lines.append(f"    masks      {_most(f.encoding for f in masks)}")
-    own = sum(one.job.files.fov is not None for one in fundus_images)
-    lines.append(f"    field of view  {own} from files, {len(fundus_images) - own} found")
+    own = sum(one.job.files.fov is not None for one in images)
+    lines.append(f"    field of view  {own} from files, {len(images) - own} detected")
     return lines
 
 
 def _most(values: Iterable[str]) -> str:
-    """`999x960 (20), 700x605 (3)`, the most frequent first, few of them."""
+    """`999x960 (20), 700x605 (3)`: the most frequent values, with their number."""
     listed = Counter(values).most_common()
     shown = ", ".join(f"{value} ({number})" for value, number in listed[:5])
     rest = sum(number for _, number in listed[5:])
@@ -72,9 +72,7 @@ def _covered_lines(result: Survey) -> list[str]:
     lines = []
     for structure in result.config.structures:
         shares = [
-            one.covered[structure] / one.inside
-            for one in result.fundus_images
-            if structure in one.covered
+            one.covered[structure] / one.inside for one in result.images if structure in one.covered
         ]
         if shares:
             lines.append(
@@ -104,7 +102,7 @@ def plain(result: Survey) -> dict[str, object]:
         "root": printable(str(result.root)),
         "counts": counts(result.findings),
         "findings": [one.plain() for one in result.findings],
-        "images": [_image_facts(one, result) for one in result.fundus_images],
+        "images": [_image_facts(one, result) for one in result.images],
         "contact_sheet": [path.name for path in result.pages],
     }
 
@@ -137,14 +135,14 @@ def _image_facts(one: Inspected, result: Survey) -> dict[str, object]:
 
 def repair_lines(made: Repair, result: Survey, folder: Path) -> list[str]:
     """Summarise the repaired copy: its content, what was left out, and how to train on it."""
-    told = Counter(change.what for change in made.changes)
+    num_by_change = Counter(change.what for change in made.changes)
     number = " and ".join(f"{count} {split}" for split, count in made.written.items())
     lines = ["", f"REPAIRED COPY  {printable(str(folder))}: {number} images"]
-    lines += [f"  {what}: {count}" for what, count in told.items()]
+    lines += [f"  {what}: {count}" for what, count in num_by_change.items()]
     left = [change for change in made.changes if not change.file]
     lines += [f"    {change.source}   {change.why}" for change in left]
     if made.after.wrong:
-        lines += ["  not repaired, and in the copy as it was:"]
+        lines += ["  not repaired, copied unchanged:"]
         lines += [
             f"    {' and '.join(one.files)}   {one.kind.what}   {one.found}".rstrip()
             for one in made.after.wrong

@@ -1,1 +1,1 @@
-"""From files to checked samples to batches."""
+"""Read image and mask files into checked samples, and assemble training batches."""

@@ -20,13 +20,11 @@ from fundus_cli.config import AugmentConfig
 from fundus_cli.data.gpu_transfer import on_device
 from fundus_cli.runtime.randomness import Purpose, generator
 
-LIGHT_GRID = 3
+ILLUMINATION_GRID = 3
 """Grid points of the random illumination along each side of a patch; it is smooth between them."""
-NUM_RANDOM = 17 + LIGHT_GRID**2
+NUM_RANDOM = 17 + ILLUMINATION_GRID**2
 """Uniform numbers per sample. All are always sampled, so that no option shifts another's
 numbers."""
-
-
 Cut = Callable[[int, int, int], Tensor]
 """cut(n, rows, columns): window n, (C, H, W), cropped by `rows` at the top and at the bottom and by
 `columns` on the left and on the right."""
@@ -34,7 +32,7 @@ Cut = Callable[[int, int, int], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class AugmentParams:
-    """The augmentation of each of N samples, applied in the order of the fields."""
+    """The augmentation parameters of N samples; the geometric ones are applied first."""
 
     flip_h: NDArray[np.bool_]
     """(N,), flip left-right."""
@@ -58,9 +56,9 @@ class AugmentParams:
     """(N,), standard deviation in units of full scale."""
     noise_seed: NDArray[np.int64]
     """(N,), seed of each sample's noise."""
-    light: NDArray[np.float32]
-    """(N, LIGHT_GRID, LIGHT_GRID), logarithm of the illumination, which varies slowly over a
-    patch."""
+    illumination: NDArray[np.float32]
+    """(N, ILLUMINATION_GRID, ILLUMINATION_GRID), logarithm of the illumination, which varies slowly
+    over a patch."""
     blur_px: NDArray[np.float32]
     """(N,), standard deviation of a Gaussian blur; 0 for half of the samples."""
     grey: NDArray[np.float32]
@@ -97,36 +95,36 @@ def sample_params(
     Args:
         config: the ranges of the parameters.
         seed: the run's seed.
-        epoch: epoch, 0 or more.
+        epoch: 0 or more.
         indices: N positions within the epoch, 0 or more each.
     """
     uniform = np.empty((len(indices), NUM_RANDOM))
     for row, index in zip(uniform, indices, strict=True):
         generator(Purpose.augment, seed, epoch, index).random(out=row)
-    evenly = 2 * uniform[:, 2:] - 1
-    light = evenly[:, 10:-5].reshape(-1, LIGHT_GRID, LIGHT_GRID)
+    symmetric = 2 * uniform[:, 2:] - 1
+    illumination = symmetric[:, 10:-5].reshape(-1, ILLUMINATION_GRID, ILLUMINATION_GRID)
     # Normalised exponential numbers are uniform over all mixtures.
     parts = -np.log1p(-uniform[:, -3:]) + 1e-12
 
-    def factor(exponent: NDArray[np.float64], most: float) -> NDArray[np.float32]:
-        return np.exp(exponent * math.log1p(most)).astype(np.float32)
+    def factor(exponent: NDArray[np.float64], max_change: float) -> NDArray[np.float32]:
+        return np.exp(exponent * math.log1p(max_change)).astype(np.float32)
 
     return AugmentParams(
         flip_h=(uniform[:, 0] < 0.5) & config.flips,
         flip_v=(uniform[:, 1] < 0.5) & config.flips,
-        angle_deg=(evenly[:, 0] * config.rotation_deg).astype(np.float32),
-        zoom=np.float32(config.zoom) * factor(evenly[:, 1], config.scale),
-        contrast=factor(evenly[:, 2], config.contrast),
-        brightness=(evenly[:, 3] * config.brightness).astype(np.float32),
-        colour=factor(evenly[:, 4:7], config.colour),
-        detail=factor(evenly[:, 7], config.detail),
-        sharpness=(evenly[:, 8] * config.sharpness).astype(np.float32),
+        angle_deg=(symmetric[:, 0] * config.rotation_deg).astype(np.float32),
+        zoom=np.float32(config.zoom) * factor(symmetric[:, 1], config.scale),
+        contrast=factor(symmetric[:, 2], config.contrast),
+        brightness=(symmetric[:, 3] * config.brightness).astype(np.float32),
+        colour=factor(symmetric[:, 4:7], config.colour),
+        detail=factor(symmetric[:, 7], config.detail),
+        sharpness=(symmetric[:, 8] * config.sharpness).astype(np.float32),
         # One uniform number serves for both: its leading digits scale, its trailing ones are the
         # seed.
         noise=(uniform[:, 11] * config.noise).astype(np.float32),
         noise_seed=(uniform[:, 11] * 2**53).astype(np.int64),
-        light=(light * config.illumination).astype(np.float32),
-        blur_px=(np.maximum(evenly[:, -5], 0) * config.blur_px).astype(np.float32),
+        illumination=(illumination * config.illumination).astype(np.float32),
+        blur_px=(np.maximum(symmetric[:, -5], 0) * config.blur_px).astype(np.float32),
         grey=(uniform[:, -4] * config.grey).astype(np.float32),
         grey_weights=(parts / parts.sum(axis=1, keepdims=True)).astype(np.float32),
     )
@@ -135,8 +133,8 @@ def sample_params(
 def apply_geometry(params: AugmentParams, window: Tensor, out_hw: tuple[int, int]) -> Tensor:
     """Flip, rotate and zoom all channels of each window about its centre, and crop the patch.
 
-    Bilinear, with zeros outside the window: a field of view that went in as 0 and 1 comes out
-    below 1 wherever a pixel took anything from outside it. Without rotation and zoom the pixels
+    Bilinear, with zeros outside the window: a field of view given as 0 and 1 is returned below 1
+    wherever a pixel is interpolated from values outside it. Without rotation and zoom the pixels
     are copied exactly. A whole image is its own window, of any H and W.
 
     Args:
@@ -146,8 +144,8 @@ def apply_geometry(params: AugmentParams, window: Tensor, out_hw: tuple[int, int
         out_hw: height and width of the patches.
 
     Returns:
-        (N, C, h, w) float32 on the window's device, shares where bytes went in; the window itself
-        where nothing changes.
+        (N, C, h, w) float32 on the window's device, shares where bytes were given; the window
+        itself where nothing changes.
     """
     have_hw = window.shape[-2], window.shape[-1]
     if _is_resampled(params, have_hw, out_hw):
@@ -170,7 +168,7 @@ def apply_geometry_cutting(
     A window has the size that the largest change needs, and most changes need half of its pixels.
     """
     if _is_resampled(params, have_hw, out_hw):
-        return _resampled_in_turn(params, cut, have_hw, out_hw)
+        return _resampled_one_by_one(params, cut, have_hw, out_hw)
     windows = torch.stack([cut(n, 0, 0) for n in range(len(params.zoom))])
     return apply_geometry(params, windows, out_hw)
 
@@ -187,16 +185,16 @@ def _resampled(params: AugmentParams, window: Tensor, out_hw: tuple[int, int]) -
     have_hw = window.shape[-2], window.shape[-1]
     if window.device.type != "cpu":
         grid = _source_grids(params, np.tile(have_hw, (len(window), 1)), out_hw, window.device)
-        most = 1.0 if window.is_floating_point() else 255.0
-        return _sampled(window.float(), grid).div_(most)
+        full_scale = 1.0 if window.is_floating_point() else 255.0
+        return _sampled(window.float(), grid).div_(full_scale)
 
     def cut(n: int, rows: int, columns: int) -> Tensor:
         return window[n, :, rows : have_hw[0] - rows, columns : have_hw[1] - columns]
 
-    return _resampled_in_turn(params, cut, have_hw, out_hw)
+    return _resampled_one_by_one(params, cut, have_hw, out_hw)
 
 
-def _resampled_in_turn(
+def _resampled_one_by_one(
     params: AugmentParams, cut: Cut, have_hw: tuple[int, int], out_hw: tuple[int, int]
 ) -> Tensor:
     """Resample the patches one after the other, on a CPU.
@@ -214,11 +212,11 @@ def _resampled_in_turn(
         used = cut(n, rows, columns)
         if patches is None:
             patches = torch.empty(len(grids), len(used), parts, height // parts, width)
-        most = 1.0 if used.is_floating_point() else 255.0
+        full_scale = 1.0 if used.is_floating_point() else 255.0
         sampled = _sampled(
             used.float().expand(parts, -1, -1, -1), grid.reshape(parts, -1, width, 2)
         )
-        torch.div(sampled.transpose(0, 1), most, out=patches[n])
+        torch.div(sampled.transpose(0, 1), full_scale, out=patches[n])
     assert patches is not None
     return patches.reshape(*patches.shape[:2], height, width)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fundus_cli.data.augment_geometric import AugmentParams
 from fundus_cli.data.gpu_transfer import on_device
 
-SURROUNDINGS_PX = 16
+LOCAL_MEAN_PX = 16
 """Side of the blocks whose means approximate the local mean; wider than any vessel's wall."""
 FINE = (6 / 16, 4 / 16, 1 / 16)
 """Half of a binomial filter, from its centre; close to a Gaussian of 1 px, it removes fine
@@ -26,9 +26,9 @@ detail."""
 Change = Callable[[AugmentParams, Tensor], Tensor]
 """change(parameters of N samples, (N, 3, H, W)) -> a new tensor of the same shape."""
 NORMAL_NUMBERS = 2**20
-"""Half the number of normal numbers that all noise is composed of."""
+"""Length of each of the two rows of normal numbers from which all noise is composed."""
 STRETCH = 2**19
-"""Maximum number of consecutive ones; a patch of 256 px has 3 * 2**16 values."""
+"""Maximum number of consecutive numbers used at a time; a patch of 256 px has 3 * 2**16 values."""
 
 
 def apply_photometric(params: AugmentParams, image: Tensor) -> Tensor:
@@ -55,8 +55,8 @@ def apply_photometric(params: AugmentParams, image: Tensor) -> Tensor:
     result = torch.empty(image.shape)
     for n in range(len(image)):
         own, sample = params.of(n), image[n : n + 1]
-        for concerned, change in changes:
-            if concerned[n]:
+        for applies, change in changes:
+            if applies[n]:
                 sample = change(own, sample)
         torch.clamp(sample, 0, 1, out=result[n : n + 1])
     return result
@@ -64,22 +64,22 @@ def apply_photometric(params: AugmentParams, image: Tensor) -> Tensor:
 
 def _changes(params: AugmentParams) -> list[tuple[NDArray[np.bool_], Change]]:
     """The changes that apply to any sample, in order, and (N,) whether each applies to a sample."""
-    recoloured = (
+    has_new_colour = (
         (params.contrast != 1) | (params.brightness != 0) | (params.colour != 1).any(axis=1)
     )
     every: tuple[tuple[Any, Change], ...] = (
-        (params.grey != 0, _greyer),
-        (params.detail != 1, _detailed),
-        (params.light.any(axis=(1, 2)), _lit),
-        (params.blur_px != 0, _blurred),
-        (params.sharpness != 0, _sharper),
-        (params.noise != 0, _noisy),
-        (recoloured, _recoloured),
+        (params.grey != 0, _mix_channels),
+        (params.detail != 1, _scale_local_contrast),
+        (params.illumination.any(axis=(1, 2)), _illuminate),
+        (params.blur_px != 0, _blur),
+        (params.sharpness != 0, _sharpen),
+        (params.noise != 0, _add_noise),
+        (has_new_colour, _adjust_colour),
     )
-    return [(concerned, change) for concerned, change in every if concerned.any()]
+    return [(applies, change) for applies, change in every if applies.any()]
 
 
-def _greyer(params: AugmentParams, image: Tensor) -> Tensor:
+def _mix_channels(params: AugmentParams, image: Tensor) -> Tensor:
     """Mix each channel with the grey image, as one matrix product per pixel."""
     share = params.grey[:, None, None]
     mixture = (1 - share) * np.eye(3, dtype=np.float32) + share * params.grey_weights[:, None]
@@ -87,7 +87,7 @@ def _greyer(params: AugmentParams, image: Tensor) -> Tensor:
     return mixed.reshape(image.shape)
 
 
-def _recoloured(params: AugmentParams, image: Tensor) -> Tensor:
+def _adjust_colour(params: AugmentParams, image: Tensor) -> Tensor:
     """colour * (contrast * (image - mean) + mean + brightness), not clamped.
 
     The mean is one number per image, over its channels and pixels.
@@ -104,29 +104,29 @@ def _per_sample(values: NDArray[np.float32], image: Tensor) -> Tensor:
     return on_device(values, image.device).reshape(len(values), -1, 1, 1)
 
 
-def _detailed(params: AugmentParams, image: Tensor) -> Tensor:
-    return _stretched(image, _surroundings(image), params.detail)
+def _scale_local_contrast(params: AugmentParams, image: Tensor) -> Tensor:
+    return _stretched(image, _local_mean(image), params.detail)
 
 
-def _sharper(params: AugmentParams, image: Tensor) -> Tensor:
+def _sharpen(params: AugmentParams, image: Tensor) -> Tensor:
     return _stretched(image, _filtered(image, FINE), 1 + params.sharpness)
 
 
-def _blurred(params: AugmentParams, image: Tensor) -> Tensor:
+def _blur(params: AugmentParams, image: Tensor) -> Tensor:
     every = zip(torch.split(image, 1), params.blur_px.tolist(), strict=True)
     blurred = [_filtered(one, _gaussian(sd)) if sd else one for one, sd in every]
     return blurred[0] if len(blurred) == 1 else torch.cat(blurred)
 
 
-def _stretched(image: Tensor, around: Tensor, factor: NDArray[np.float32]) -> Tensor:
-    """Multiply the difference to the local mean `around` by each sample's factor."""
-    return (image - around).mul_(_per_sample(factor, image)).add_(around)
+def _stretched(image: Tensor, local_mean: Tensor, factor: NDArray[np.float32]) -> Tensor:
+    """Multiply the difference to the local mean by each sample's factor."""
+    return (image - local_mean).mul_(_per_sample(factor, image)).add_(local_mean)
 
 
-def _surroundings(image: Tensor) -> Tensor:
+def _local_mean(image: Tensor) -> Tensor:
     """Local mean: means over blocks and their neighbours, interpolated between the block
     centres."""
-    side = min(SURROUNDINGS_PX, *image.shape[-2:])
+    side = min(LOCAL_MEAN_PX, *image.shape[-2:])
     (means_down, down), (means_across, across) = (
         _block_means(length, side, image.device) for length in image.shape[-2:]
     )
@@ -138,8 +138,8 @@ def _block_means(length: int, side: int, device: torch.device) -> tuple[Tensor, 
     """Along a line of `length` pixels: (num, length) that gives each block's mean and (length, num)
     that spreads the blocks' values over the pixels.
 
-    A block has `side` pixels, the last one fewer; its mean is that of itself and both neighbours,
-    of which the blocks at the ends have themselves as one.
+    A block has `side` pixels, the last one possibly fewer. Its mean is taken over itself and both
+    neighbours; a block at an end counts twice in place of the missing neighbour.
     """
     num = -(-length // side)
     blocks = torch.arange(length) // side == torch.arange(num)[:, None]
@@ -149,9 +149,9 @@ def _block_means(length: int, side: int, device: torch.device) -> tuple[Tensor, 
     return means.to(device), _weights("linear", num, num * side, False, device)[:length]
 
 
-def _lit(params: AugmentParams, image: Tensor) -> Tensor:
+def _illuminate(params: AugmentParams, image: Tensor) -> Tensor:
     """Multiply by an illumination that varies slowly over the patch, equal for all channels."""
-    grid = on_device(params.light, image.device)[:, None]
+    grid = on_device(params.illumination, image.device)[:, None]
     down, across = (
         _weights("bicubic", num, length, True, image.device)
         for num, length in zip(grid.shape[-2:], image.shape[-2:], strict=True)
@@ -161,7 +161,7 @@ def _lit(params: AugmentParams, image: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _weights(mode: str, num: int, length: int, align_corners: bool, device: torch.device) -> Tensor:
-    """(length, num), the share of each of `num` values in each of `length` places along a line.
+    """(length, num), the weight of each of `num` values at each of `length` positions on a line.
 
     Both directions as two small matrix products take a quarter of F.interpolate's time.
     """
@@ -195,7 +195,7 @@ def _filtered(image: Tensor, shares: Sequence[float]) -> Tensor:
     return image
 
 
-def _noisy(params: AugmentParams, image: Tensor) -> Tensor:
+def _add_noise(params: AugmentParams, image: Tensor) -> Tensor:
     """Add noise to each sample: the sum of two stretches of a fixed table of normal numbers.
 
     The sample's seed decides where the stretches start, so within a stretch the sums are
@@ -207,14 +207,14 @@ def _noisy(params: AugmentParams, image: Tensor) -> Tensor:
     flat = image.reshape(len(image), -1)
     noisy = torch.empty_like(flat)
     seeds, sds = params.noise_seed.tolist(), params.noise.tolist()
-    for quiet, loud, seed, sd in zip(flat, noisy, seeds, sds, strict=True):
-        for piece, start in enumerate(range(0, len(quiet), STRETCH)):
+    for before, after, seed, sd in zip(flat, noisy, seeds, sds, strict=True):
+        for piece, start in enumerate(range(0, len(before), STRETCH)):
             # Odd steps modulo a power of two visit every position before one repeats.
             one = (seed + 387_277 * piece) % places
             other = (seed // places + 611_953 * piece) % places
-            before, after = (row[start : start + STRETCH] for row in (quiet, loud))
-            torch.add(before, first[one : one + len(before)], alpha=sd, out=after)
-            after.add_(second[other : other + len(before)], alpha=sd)
+            source, target = (row[start : start + STRETCH] for row in (before, after))
+            torch.add(source, first[one : one + len(source)], alpha=sd, out=target)
+            target.add_(second[other : other + len(source)], alpha=sd)
     return noisy.reshape(image.shape)
 
 

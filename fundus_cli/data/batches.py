@@ -24,7 +24,7 @@ class Batch:
     """The input of one optimizer step.
 
     Attributes:
-        image: (N, 3, H, W) float32, normalised, 0 outside the field of view where that is set.
+        image: (N, 3, H, W) float32; if normalised, 0 outside the field of view.
         target: (N, S, H, W) float32, 0 to 1.
         fov_mask: (N, 1, H, W) bool; False on padding too.
         ids: the images' names.
@@ -74,7 +74,7 @@ class TrainingSampler:
         return self.length
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """The image of one patch: images take turns, across epochs too."""
+        """The image of one patch: images are used in turn, continuing from epoch to epoch."""
         return self.samples[(epoch * self.length + index) % len(self.samples)]
 
     def order(self, epoch: int) -> np.ndarray:

@@ -12,7 +12,7 @@ MIN_CLOSE_POINTS = 12
 MAX_CANDIDATES = 180
 """Triples of border points that are tried for each of TRIPLES."""
 TRIPLES = ((1 / 3, 2 / 3), (1 / 4, 1 / 2), (1 / 6, 1 / 3), (1 / 6, 2 / 3))
-"""How far along the border a triple's second and third point lie from its first."""
+"""Distance of a triple's second and third point from its first, as shares of the border."""
 CLEAR_SHARE = 0.95
 """With this share of the points near a circle, no further candidates are tried."""
 MIN_ROUND_SHARE = 0.7
@@ -23,7 +23,10 @@ MIN_ARC_BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """Centre, radius and cuts in pixels, pixel centres at whole numbers; outside beyond a cut."""
+    """Centre, radius and cuts in pixels, with pixel centres at whole numbers.
+
+    Points beyond a cut are outside.
+    """
 
     x: float
     y: float
@@ -60,7 +63,7 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
             different sign the border lies where the straight line through both crosses 0.
 
     Returns:
-        None where the border is not round, too short or not there.
+        None where the border is not round, too short or absent.
     """
     points = border_points(signed)
     if len(points) < MIN_BORDER_POINTS:
@@ -84,7 +87,7 @@ def border_points(signed: np.ndarray) -> np.ndarray:
 
 
 def _zero(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How far from the first of two values the line through both crosses 0."""
+    """Where the line through two values crosses 0, from 0 at the first to 1 at the second."""
     # Signs differ, and 0 counts as inside, so this never divides by 0.
     return np.asarray(first / (first - second))
 
@@ -92,9 +95,9 @@ def _zero(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
     """The circle with the most points within `tolerance` of it, then least squares on those.
 
-    Candidates go through three points each, spread evenly along the border instead of drawn at
-    random (Fischler and Bolles 1981 draw them), so that equal points give equal circles. The same
-    points vote for the best of them.
+    As in RANSAC (Fischler and Bolles 1981), each candidate passes through three points, but these
+    are spread evenly along the border instead of sampled at random, so that the result is
+    deterministic. The same points vote for the best candidate.
 
     Args:
         points: (n, 2) x and y.
@@ -127,13 +130,13 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
 
 
 def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> Circle:
-    """Circle by algebraic least squares (Kasa 1976) on the close points, chosen anew twice.
+    """Circle by algebraic least squares (Kasa 1976) on the close points, reselected up to twice.
 
     Its radius is infinite where those points are in line.
 
     Args:
         points: (n, 2) x and y.
-        close: (n) bool, the points to begin with, three at least.
+        close: (n) bool, the initial points, at least three.
         tolerance: points within this many pixels of a fit are used for the next.
     """
     circle = _least_squares(points[close])
@@ -179,11 +182,11 @@ def _through(
 
 
 def _least_squares(points: np.ndarray) -> Circle:
-    # Taken from their mean, the points' squares keep their digits.
+    # Squares of coordinates relative to the mean lose no precision.
     origin = points.mean(axis=0)
     near = points - origin
     squares = near[:, 0] ** 2 + near[:, 1] ** 2
-    # From the mean, the two equations of the centre do not depend on the radius.
+    # With the mean as origin, the two equations for the centre do not contain the radius.
     (xx, xy), (_, yy) = (2 * near.T @ near).tolist()
     along_x, along_y = (near.T @ squares).tolist()
     # 0 where all points are in line.
@@ -216,7 +219,7 @@ def _with_cuts(
     for side, (axis, sign) in sides.items():
         edge = (first if sign < 0 else last)[axis]
         depth = sign * ((circle.x, circle.y)[axis] - edge) + circle.radius
-        # x runs along the columns, so axis 0 of a point is axis 1 of the picture.
+        # x runs along the columns, so axis 0 of a point is axis 1 of the image.
         if depth <= tolerance or inside.take(0 if sign < 0 else -1, axis=1 - axis).any():
             continue
         at_edge = np.abs(points[:, axis] - edge) <= 1

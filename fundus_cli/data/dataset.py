@@ -110,7 +110,7 @@ def load_dataset(
     _refuse_duplicates(samples)
     for split in ("train",) if "train" in splits else ():
         if not samples[split]:
-            raise DataError(f"data.root={root}: no image is left in {split}")
+            raise DataError(f"data.root={root}: no usable image is left in {split}")
     warnings = (*_content_warnings(samples, config), *_leak_warnings(samples, config))
     return Dataset(
         structures=tuple(config.structures),
@@ -148,14 +148,14 @@ def cut_val(
     files: list[SampleFiles], config: DataConfig
 ) -> tuple[list[SampleFiles], list[SampleFiles]]:
     """The images of train as (train, val)."""
-    locked = hold_out(
+    held_out = hold_out(
         [f.id for f in files],
         person=config.person,
         val_fraction=config.val_fraction,
         folds=config.folds,
         fold=config.fold,
     )
-    return [f for f in files if f.id not in locked], [f for f in files if f.id in locked]
+    return [f for f in files if f.id not in held_out], [f for f in files if f.id in held_out]
 
 
 def _read_all(
@@ -178,11 +178,11 @@ def _read_all(
 
 
 def _refuse_duplicates(samples: dict[str, list[Sample]]) -> None:
-    """Raise DataError when one image stands in two splits under any name."""
+    """Raise DataError if the same image is in two splits, under any name."""
     problems = Problems()
     for names in duplicates_across_splits(samples):
         problems.add(
-            "the same image in two splits, so a score would mean nothing; remove one", names
+            "the same image in two splits, so a score would be meaningless; remove one", names
         )
     problems.raise_if_any("data: leakage between splits")
 
@@ -198,7 +198,7 @@ def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> l
         elif inside and covered > 0.5 * inside:
             warnings.append(
                 f"{structure}: masks cover {covered / inside:.0%} of the field of view; inverted? "
-                "data.mask_foreground says which value counts"
+                "data.mask_foreground sets which value counts"
             )
     return warnings
 

@@ -1,7 +1,7 @@
-"""One file to one decoded Pillow image, or to BadFile: the only door by which image files come in.
+"""Decode an image file with Pillow, or raise BadFile; all image files are read through this module.
 
-Pillow decodes; this module decides what may reach it and which of its results can be trusted. The
-formats are a closed list, so that no other decoder ever sees a byte of a foreign file.
+Pillow decodes; this module decides which files reach it and which of its results can be trusted.
+The list of formats is closed, so that none of Pillow's other decoders is ever run.
 """
 
 import gzip
@@ -28,21 +28,21 @@ READABLE_SUFFIXES: tuple[str, ...] = (
     *(".tif", ".tiff", ".gif", *PNM_SUFFIXES),
     *(".png", ".jpg", ".jpeg", ".bmp"),
 )
-"""Endings of files that can be read, in lower case; .gz may follow those of PNM."""
+"""Extensions of files that can be read, in lower case; .gz may follow those of PNM."""
 
 FORMATS = ("TIFF", "GIF", "PPM", "PNG", "JPEG", "BMP")
 
 CANNOT_OPEN = "cannot be opened"
 NOT_A_FILE = "is not a regular file but a folder, pipe, socket or device"
-EMPTY = "is empty (0 bytes); fetch it again"
-MARKUP = "is a web page or other markup under an image's name; fetch it again"
+EMPTY = "is empty (0 bytes); copy or download it again"
+MARKUP = "is a web page or other markup under an image's name; download it again"
 LFS_POINTER = "is a Git-LFS pointer, not the image; run `git lfs pull`"
 UNREADABLE = (
     "cannot be read as an image: damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP"
 )
 NO_MEMORY = "does not fit into memory"
 TOO_LARGE = "is larger than data.max_megapixels allows"
-FRAMES = "has more than one frame or page; keep one per file"
+FRAMES = "has more than one frame or page; save one per file"
 LAYOUT = "is a TIFF variant that Pillow misreads; save it as 8-bit PNG"
 WHITE_IS_ZERO = (
     "is a TIFF that stores white as 0 (MinIsWhite), which programs read differently; save it as PNG"
@@ -52,10 +52,10 @@ COLOUR_MODE = "has a colour model that is not supported; save it as 8-bit RGB or
 
 
 class BadFile(Exception):  # noqa: N818 (the file is bad, not the program)
-    """A file that cannot be used: `kind` is the same for all with this problem, `found` is its own.
+    """A file that cannot be used.
 
     Args:
-        kind: what is wrong and what to do about it.
+        kind: what is wrong and what to do about it, the same text for every such file.
         found: the value found in this file, or "".
     """
 
@@ -80,7 +80,7 @@ class Storage(NamedTuple):
 
 
 def is_readable_name(name: str) -> bool:
-    """Whether the ending, in any case, is one of READABLE_SUFFIXES or a gzipped PNM."""
+    """Whether the extension, in any case, is one of READABLE_SUFFIXES or a gzipped PNM."""
     lowered = name.lower()
     if lowered.endswith(".gz"):
         return lowered.removesuffix(".gz").endswith(PNM_SUFFIXES)
@@ -91,7 +91,7 @@ def is_readable_name(name: str) -> bool:
 def opened(path: Path, max_megapixels: float) -> Iterator[ImageFile]:
     """The file as a lazy Pillow image of one frame and allowed size; pixels are not yet decoded.
 
-    Whatever Pillow raises inside the `with` block becomes BadFile, so keep other work out of it.
+    Any exception inside the `with` block becomes BadFile, so do nothing but decode in it.
     """
     _prepare_pillow(max_megapixels)
     with _errors_as_bad_file(), _open_regular(path) as file:
@@ -130,14 +130,14 @@ def _errors_as_bad_file() -> Iterator[None]:
         raise BadFile(TOO_LARGE, f"more than {limit / 1e6:.0f} megapixels") from error
     except Exception as error:  # damaged bytes raise almost anything inside the decoders
         if type(error) is RuntimeError:
-            raise  # never Pillow's: torch raises it at any line when a worker process dies
+            raise  # Pillow never raises it; torch does, at any line, when a worker process dies
         text = "" if isinstance(error, UnidentifiedImageError) else str(error)
         raise BadFile(UNREADABLE, " ".join(text.split())[:100]) from error
 
 
 def _open_regular(path: Path) -> IO[bytes]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before opening: to open a FIFO waits for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # checked first: opening a FIFO blocks
             raise BadFile(NOT_A_FILE)
         return path.open("rb")
     except OSError as error:
@@ -155,18 +155,18 @@ def _checked_stream(file: IO[bytes], max_megapixels: float) -> tuple[IO[bytes], 
         raise BadFile(MARKUP)
     if not head.startswith(b"\x1f\x8b"):
         return file, FORMATS
-    most = max_megapixels * 8e6  # 16-bit RGB with a little to spare
+    max_bytes = max_megapixels * 8e6  # 16-bit RGB with a little to spare
     plain = io.BytesIO()
     with gzip.GzipFile(fileobj=file) as packed:
         while block := packed.read(1 << 20):
             plain.write(block)
-            if plain.tell() > most:
-                raise BadFile(TOO_LARGE, f"more than {most / 1e6:g} MB in a gzip file")
+            if plain.tell() > max_bytes:
+                raise BadFile(TOO_LARGE, f"more than {max_bytes / 1e6:g} MB in a gzip file")
     return plain, ("PPM",)
 
 
 def storage_of(image: ImageFile) -> Storage:
-    """How the samples are stored; to be asked before the pixels are decoded.
+    """Determine how the samples are stored; call it before the pixels are decoded.
 
     Raises:
         BadFile: TIFF layouts whose pixels Pillow 13 scrambles without an error (all measured).
@@ -205,7 +205,7 @@ def _tiff_storage(image: TiffImageFile) -> Storage:
 
 
 def decode(file: ImageFile, storage: Storage) -> tuple[Image.Image, NDArray[np.uint8] | None]:
-    """Decode the pixels and turn the image upright; its alpha, if it has any, comes apart.
+    """Decode the pixels, rotate the image upright and separate its alpha channel, if any.
 
     Returns:
         The image in mode 1, L, I;16, I;16B, I, F, RGB or CMYK, and alpha (H, W) or None.

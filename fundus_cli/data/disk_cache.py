@@ -1,4 +1,4 @@
-"""Decoded images beyond a limit, moved from memory into files that vanish by themselves."""
+"""Keep decoded images beyond a memory limit in temporary memory-mapped files."""
 
 import mmap
 import os
@@ -11,7 +11,7 @@ from fundus_cli.data.samples import PackedMasks, Sample
 from fundus_cli.errors import MachineError
 
 SEGMENT_BYTES = 1 << 26
-"""Files are at least so large: each is one of the mappings of which a process may have few."""
+"""Minimum size of a file: each is one mapping, and the number of those per process is limited."""
 ALIGNMENT = 64
 
 
@@ -19,13 +19,13 @@ class SampleStore:
     """Keeps the first samples in memory and the arrays of all further ones in mapped files.
 
     A file is deleted as soon as it is open, so that nothing is left behind however the process
-    ends, and its blocks are claimed before they are written, because a full disk ends a process
-    that writes to a mapping. What was written leaves the process's memory; the operating system
-    brings back what is read and may drop it again at any time.
+    ends. Its blocks are allocated before they are written, because writing to a mapping on a full
+    disk kills the process. Written pages leave the process's memory; the operating system loads
+    them again when they are read and may drop them at any time.
 
     Args:
-        max_bytes: so much is kept in memory.
-        segment_bytes: size of the files; a larger sample has one of its own.
+        max_bytes: maximum size of the arrays kept in memory.
+        segment_bytes: size of the files; a larger sample gets a file of its own.
     """
 
     def __init__(self, max_bytes: float, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -36,10 +36,10 @@ class SampleStore:
         self._used = 0
 
     def kept(self, sample: Sample) -> Sample:
-        """The same sample, to the bit, wherever its arrays now lie.
+        """The same sample, bit for bit, with its arrays in memory or in a mapped file.
 
         Raises:
-            MachineError: no room on the disk.
+            MachineError: the disk is full.
         """
         observer2 = sample.native_observer2
         masks = (sample.native_fov, sample.native_targets, *observer2.values())
@@ -62,10 +62,10 @@ class SampleStore:
         return stored
 
     def kept_array(self, array: np.ndarray) -> np.ndarray:
-        """The same numbers, wherever they now lie.
+        """The same array, in memory or in a mapped file.
 
         Raises:
-            MachineError: no room on the disk.
+            MachineError: the disk is full.
         """
         if self.in_memory + array.nbytes <= self.max_bytes:
             self.in_memory += array.nbytes
@@ -108,5 +108,5 @@ class SampleStore:
     def _forget_pages(self) -> None:
         assert self._segment is not None
         if hasattr(mmap, "MADV_DONTNEED"):
-            # Of a shared mapping this drops no data, only the process's hold on it.
+            # For a shared mapping, this loses no data: it only releases the process's memory.
             self._segment.madvise(mmap.MADV_DONTNEED)

@@ -30,9 +30,10 @@ SMALL_PX = 150
 def find_fov(image: np.ndarray) -> np.ndarray:
     """Detect the disc that shows the retina, without text or reflections.
 
-    A reduced copy is cut at several levels between the surround's and the retina's. The first cut
-    whose border lies on a circle wins, and that circle is moved to the edge's half height at full
-    size. Where no circle fits (square or oval fields), the bright region itself is the answer.
+    A reduced copy is thresholded at several levels between the surround's and the retina's. The
+    first region whose border lies on a circle is taken, and that circle is moved to the edge's half
+    height at full size. Where no circle fits (square or oval fields), the bright region itself is
+    returned.
 
     Args:
         image: (H, W, 3) uint8.
@@ -43,8 +44,8 @@ def find_fov(image: np.ndarray) -> np.ndarray:
     """
     height, width = image.shape[:2]
     factor = _factor(image)
-    picture = Image.fromarray(image)
-    reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
+    full = Image.fromarray(image)
+    reduced = np.asarray(full.reduce(factor) if factor > 1 else full)
     level = ndimage.uniform_filter(brightest(reduced).astype(np.float64), 3)
 
     surround, noise = _darkest_corner(level)
@@ -78,7 +79,7 @@ def fov_diameter_px(fov: np.ndarray) -> float:
     """Diameter of the circle that a field of view is part of, also where the frame cuts it.
 
     Where no circle fits (a mask without background, a square), the longer side of the bounding
-    box is the answer.
+    box is returned.
 
     Args:
         fov: (H, W) bool.
@@ -90,16 +91,16 @@ def fov_diameter_px(fov: np.ndarray) -> float:
     if len(rows) == 0:
         return math.nan
     factor = _factor(fov)
-    picture = Image.fromarray(fov.astype(np.uint8) * np.uint8(255))
-    reduced = np.asarray(picture.reduce(factor) if factor > 1 else picture)
+    full = Image.fromarray(fov.astype(np.uint8) * np.uint8(255))
+    reduced = np.asarray(full.reduce(factor) if factor > 1 else full)
     circle = fit_circle(reduced / 255 - 0.5)
     if circle is not None:
         return 2 * factor * circle.radius
     return float(max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1)
 
 
-def _factor(picture: np.ndarray) -> int:
-    return math.ceil(int(max(picture.shape[:2])) / REDUCED_PX)
+def _factor(image: np.ndarray) -> int:
+    return math.ceil(int(max(image.shape[:2])) / REDUCED_PX)
 
 
 def brightest(image: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def brightest(image: np.ndarray) -> np.ndarray:
 
 
 def _darkest_corner(level: np.ndarray) -> tuple[float, float]:
-    """Level and noise of the surround. A disc that leaves anything out leaves out a corner."""
+    """Level and noise of the surround. A disc that does not fill the image leaves out a corner."""
     side = max(2, min(level.shape) // 40)
     near, far = slice(None, side), slice(-side, None)
     corners = [level[rows, columns] for rows in (near, far) for columns in (near, far)]
@@ -142,7 +143,7 @@ def _largest_region(bright: np.ndarray) -> np.ndarray:
 
 
 def _eroded(inside: np.ndarray, *, beyond: bool) -> np.ndarray:
-    """Where a pixel and its eight neighbours are inside; `beyond` says whether the frame is."""
+    """Where a pixel and its eight neighbours are inside; beyond the frame, `beyond` holds."""
     height, width = inside.shape
     framed = np.full((height + 2, width + 2), beyond)
     framed[1:-1, 1:-1] = inside
@@ -185,7 +186,7 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     height, width = image.shape[:2]
     reach = 2.0 * factor + 0.01 * circle.radius
     steps = np.arange(-reach, reach + 0.25, 0.5)
-    # Four to a pixel of the border are enough.
+    # Four angles per pixel of the border are enough.
     num_angles = min(720, math.ceil(8 * np.pi * circle.radius))
     angles = np.linspace(0, 2 * np.pi, num_angles, endpoint=False)
     x = np.rint(circle.x + np.cos(angles)[:, None] * (circle.radius + steps)).astype(int)
@@ -196,7 +197,7 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
     # Flat indices are looked up several times faster than pairs of them.
     profile = brightest(image.reshape(-1, 3).take((y * width + x)[seen], axis=0))
     retina = _median(profile[:, : len(steps) // 4])
-    # Counting bright samples, instead of taking the first dark one, is steady under noise.
+    # Counting bright samples, instead of taking the first dark one, is robust to noise.
     bright = np.count_nonzero(profile >= (retina[:, None] + surround) / 2, axis=1)
     radius = circle.radius - reach + 0.5 * bright - 0.25
     usable = (retina - surround >= MIN_CONTRAST) & (bright > 0) & (bright < len(steps))
@@ -212,7 +213,7 @@ def _at_half_height(image: np.ndarray, circle: Circle, surround: float, factor: 
 
 
 def _stays_within(rays: np.ndarray, length: int) -> np.ndarray:
-    """Which of the straight rays, one a row, run from 0 to below `length` alone."""
+    """Which of the straight rays, one per row, stay from 0 to below `length`."""
     first, last = rays[:, 0], rays[:, -1]
     return np.asarray((np.minimum(first, last) >= 0) & (np.maximum(first, last) < length))
 

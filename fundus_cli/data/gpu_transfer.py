@@ -14,7 +14,7 @@ MAX_MEMORY_SHARE = 0.4
 
 
 def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """The same numbers on the device; the copy to a GPU is asynchronous."""
+    """Copy an array to the device; the copy to a GPU is asynchronous."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor.to(device)
@@ -32,7 +32,7 @@ class ResidentImages:
     Args:
         samples: with unique ids.
         images: (3, H, W) uint8 by id, the normalised images before augmentation.
-        device: where to hold them.
+        device: where to keep them.
     """
 
     def __init__(

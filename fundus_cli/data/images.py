@@ -1,15 +1,10 @@
-"""Read an image file, and refuse what cannot be read unambiguously."""
+"""Read an image file, and refuse a file that cannot be read unambiguously."""
 
-import io
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from fundus_cli.data.decoding import (
     NOT_FINITE,
@@ -21,7 +16,7 @@ from fundus_cli.data.decoding import (
     storage_of,
 )
 
-__all__ = ["READABLE_SUFFIXES", "BadFile", "image_size", "is_readable_name", "read_image"]
+__all__ = ["READABLE_SUFFIXES", "BadFile", "is_readable_name", "read_image"]
 
 TRANSPARENT = "image is transparent in places; save it without transparency"
 BLACK_AND_WHITE = "image has only black and white; is it a mask?"
@@ -33,24 +28,7 @@ NO_FULL_SCALE = "image holds whole numbers without a known full scale; save it w
 FLOAT_RANGE = "image holds float values outside 0 to 1; scale them, or save it with 8 bits"
 
 ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
-
-
-def image_size(path: Path, max_megapixels: float) -> tuple[int, int]:
-    """Height and width in pixels of the upright image, from its header.
-
-    Raises:
-        BadFile: for what the header shows to be unusable; damaged pixels go unnoticed.
-    """
-    with opened(path, max_megapixels) as image:
-        if image.format == "PNG" and _has_text_after_pixels(image):
-            image.load()
-        # Not image.getexif(): that of a PNG decodes all pixels when there is no EXIF before them.
-        sideways = Image.Image.getexif(image).get(ORIENTATION) in SIDEWAYS
-        if isinstance(image, TiffImageFile) and image.tag_v2.get(ORIENTATION) in SIDEWAYS:
-            sideways = False  # Pillow has swapped the sides already
-        width, height = image.size
-    return (width, height) if sideways else (height, width)
+"""Number of the EXIF tag."""
 
 
 def read_image(path: Path, max_megapixels: float) -> NDArray[np.uint8]:
@@ -97,16 +75,3 @@ def _to_8_bit(grey: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     else:
         rounded = (grey.astype(np.uint32) * 255 + full_scale // 2) // full_scale
     return rounded.astype(np.uint8)  # type: ignore[no-any-return]
-
-
-def _has_text_after_pixels(image: ImageFile) -> bool:
-    """Whether chunks that may hold an orientation come after a PNG's pixels."""
-    assert image.fp is not None
-    file = image.fp
-    file.seek(image.tile[0].offset - 8)
-    while len(head := file.read(8)) == 8:
-        length, name = struct.unpack(">I4s", head)
-        if name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-            return True
-        file.seek(length + 4, io.SEEK_CUR)
-    return False

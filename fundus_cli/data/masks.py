@@ -39,8 +39,8 @@ MIN_IS_WHITE = (
 )
 TOO_DARK = (
     "mask's levels are as low as labels, and data.mask_threshold, a share of full scale, would"
-    " empty it; data.mask_foreground says which levels count, and where there is only one beside"
-    " black the threshold can be left null"
+    " empty it; set data.mask_foreground to the levels that count, or data.mask_threshold to"
+    " null if there is only one level other than black"
 )
 UNKNOWN_FULL_SCALE = (
     "mask holds numbers without a known full scale, of which data.mask_threshold is a share;"
@@ -74,6 +74,7 @@ class MaskRule:
 
 
 PLAIN = MaskRule(channel=MaskChannel.colour, threshold=None, foreground=())
+"""No rule: black, and one other colour that is the structure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,8 @@ def read_mask(path: Path, rule: MaskRule, max_megapixels: float) -> NDArray[np.u
     """The upright mask (H, W), 1 where the structure is.
 
     Without a rule the mask must hold black and at most one other colour, which is the structure.
-    With rule.foreground the listed colours are, present or not; with rule.threshold what is above
-    that share of full scale in its brightest channel.
+    With rule.foreground the listed colours are the structure, present or not; with rule.threshold
+    it is every pixel whose brightest channel is above that share of full scale.
 
     Raises:
         BadFile: damaged, not an image, or ambiguous.
@@ -108,8 +109,8 @@ def read_mask(path: Path, rule: MaskRule, max_megapixels: float) -> NDArray[np.u
 def read_fov_mask(path: Path, max_megapixels: float) -> NDArray[np.bool_]:
     """The upright field-of-view mask (H, W), True inside.
 
-    As a mask without a rule, but it may be True everywhere; and where a JPEG has blurred black and
-    white into more levels it is cut at half scale.
+    Read as a mask without a rule, but it may be True everywhere; where JPEG compression has blurred
+    black and white into more levels, it is thresholded at half scale.
 
     Raises:
         BadFile: damaged, not an image, or more than a tenth of it far from both black and white.
@@ -181,7 +182,7 @@ def colours_of(image: Image.Image) -> list[tuple[int, int, int]] | None:
 
 
 def colours_found(pixels: Grey | Image.Image) -> str:
-    """How many levels or colours there are, and which."""
+    """Describe the number and the values of the levels or colours."""
     if isinstance(pixels, Grey):
         names, what = [f"{level:g}" for level in np.unique(pixels.levels)], "grey levels"
     else:

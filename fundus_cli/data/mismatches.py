@@ -1,4 +1,4 @@
-"""Files that do not match: one record per mismatch, and its error message."""
+"""Describe files that do not match: a record per mismatch, with its error message."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from pathlib import Path
 
 
 class MismatchKind(Enum):
+    """Ways in which the files of a split do not match its templates."""
+
     no_image = "no_image"
     not_listed = "not_listed"
     doubled = "doubled"
@@ -48,7 +50,9 @@ class Mismatch:
                 names = " and ".join(sorted(path.name for path in self.files))
                 return f"{what}: more than one file for one id; keep one", names
             case MismatchKind.missing:
-                hint = f" (found {self.near.name}, which is another name)" if self.near else ""
+                hint = (
+                    f" (found {self.near.name}, which is spelled differently)" if self.near else ""
+                )
                 kind = f"{what} missing, expected {self.template}, for"
                 return kind, self.files[0].name + hint
             case MismatchKind.left_over:

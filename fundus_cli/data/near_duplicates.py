@@ -15,13 +15,13 @@ SIGNATURE_PX = 64
 BACKGROUND_PX = 4.0
 """Standard deviation, in thumbnail pixels, of the blur that is subtracted: disc and vessels remain,
 without the bright field that all images share."""
-SAME_PICTURE = 0.8
+MIN_CORRELATION = 0.8
 """Correlation from which two images count as near-duplicates; docs/reliability.md shows the gap
 between different and equal images."""
 BLUR = gaussian_filter1d(np.eye(SIGNATURE_PX, dtype=np.float32), BACKGROUND_PX, axis=0)
 """Blurs a thumbnail, applied from both sides; many times faster than the filter itself."""
 BLOCK = 1024
-"""Images of each split that are compared at a time."""
+"""Number of images of each split that are compared at a time."""
 
 
 def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
@@ -77,7 +77,7 @@ def near_duplicates_across_splits(samples: dict[str, list[Sample]]) -> list[str]
             found += [
                 f"{one}/{ones[i].files.image.name} ~ {other}/{others[j].files.image.name} "
                 f"(correlation {correlation:.2f})"
-                for i, j, correlation in _alike(signatures[earlier], signatures[later])
+                for i, j, correlation in _similar(signatures[earlier], signatures[later])
             ]
     return found
 
@@ -86,12 +86,12 @@ def _signatures(samples: Sequence[Sample]) -> NDArray[np.float32]:
     return np.stack([signature(sample.image, sample.fov_mask) for sample in samples])
 
 
-def _alike(
+def _similar(
     ones: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[tuple[int, int, float]]:
     """(i, j, correlation) of near-duplicates, computed in blocks to bound the memory."""
     for top in range(0, len(ones), BLOCK):
         for left in range(0, len(others), BLOCK):
             table = ones[top : top + BLOCK] @ others[left : left + BLOCK].T
-            for i, j in np.argwhere(table >= SAME_PICTURE):
+            for i, j in np.argwhere(table >= MIN_CORRELATION):
                 yield top + int(i), left + int(j), float(table[i, j])

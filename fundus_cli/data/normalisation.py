@@ -33,10 +33,10 @@ def normalise(image: Tensor, fov_mask: Tensor, fundus_images: Sequence[FundusIma
     Args:
         image: (N, 3, H, W), 0 to 1; it is overwritten, as a fresh tensor costs more than the sums.
         fov_mask: (N, 1, H, W) bool.
-        images: N, for their statistics.
+        fundus_images: N, for their statistics.
     """
-    mean = on_device(np.stack([p.mean for p in fundus_images]), image.device)
-    std = on_device(np.stack([p.std for p in fundus_images]), image.device)
+    mean = on_device(np.stack([one.mean for one in fundus_images]), image.device)
+    std = on_device(np.stack([one.std for one in fundus_images]), image.device)
     return (
         image.sub_(mean[..., None, None]).div_(std[..., None, None]).mul_(zeros_and_ones(fov_mask))
     )
@@ -56,15 +56,15 @@ def normalise_locally(image: Tensor, fov_mask: Tensor) -> Tensor:
         (N, 3, H, W) float32 from -LOCAL_LIMIT to LOCAL_LIMIT, 0 outside the field of view.
     """
     weight = fov_mask.float()
-    total = _around(weight)
-    deviation = (image - _spread(_around(image * weight) / total, image)) * weight
-    variance = _around(deviation.square()) / total
-    std = _spread((variance + MIN_STD**2).sqrt(), image)
+    total = _local_mean(weight)
+    deviation = (image - _upsampled(_local_mean(image * weight) / total, image)) * weight
+    variance = _local_mean(deviation.square()) / total
+    std = _upsampled((variance + MIN_STD**2).sqrt(), image)
     return (deviation / std).clamp(-LOCAL_LIMIT, LOCAL_LIMIT)
 
 
-def _around(planes: Tensor) -> Tensor:
-    """Gaussian mean around the centre of each block; never 0, so that one can divide by it."""
+def _local_mean(planes: Tensor) -> Tensor:
+    """Gaussian mean around the centre of each block; never 0, so that it can be a divisor."""
     height, width = planes.shape[-2:]
     planes = F.pad(planes, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))
     blocks = F.avg_pool2d(planes, BLOCK_PX)
@@ -80,15 +80,15 @@ def _around(planes: Tensor) -> Tensor:
     return flat.reshape(blocks.shape) + 1e-12
 
 
-def _spread(blocks: Tensor, image: Tensor) -> Tensor:
-    """Values of blocks as values of the image's pixels, bilinear between the blocks' middles."""
+def _upsampled(blocks: Tensor, image: Tensor) -> Tensor:
+    """Values per block as values per pixel, bilinear between the centres of the blocks."""
     height, width = image.shape[-2:]
     pixels = F.interpolate(blocks, scale_factor=float(BLOCK_PX), mode="bilinear")
     return pixels[..., :height, :width]
 
 
 def local_as_bytes(fundus_image: FundusImage) -> np.ndarray:
-    """`normalise_locally` of an image as (3, H, W) uint8, for `from_bytes`."""
+    """`normalise_locally` of an image as (3, H, W) uint8, for `from_share`."""
     image = torch.from_numpy(fundus_image.image)[None].float().div_(255)
     local = normalise_locally(image, torch.from_numpy(fundus_image.fov_mask)[None, None])
     share = local.add_(LOCAL_LIMIT).mul_(255 / (2 * LOCAL_LIMIT))

@@ -32,7 +32,7 @@ def read_samples(
     Raises:
         MachineError: an image took longer than data.timeout_s, or the disk is full.
     """
-    read = partial(_sample_or_refusal, config=config, root=root)
+    read = partial(_sample_or_error, config=config, root=root)
     store = SampleStore(config.cache_gb * 1e9)
     results: list[Sample | UnusableFile] = []
 
@@ -46,7 +46,7 @@ def read_samples(
     return results
 
 
-def _sample_or_refusal(files: SampleFiles, config: DataConfig, root: Path) -> Sample | UnusableFile:
+def _sample_or_error(files: SampleFiles, config: DataConfig, root: Path) -> Sample | UnusableFile:
     try:
         return read_sample(files, config, root)
     except UnusableFile as error:
@@ -70,6 +70,6 @@ def read_again(path: Path, config: DataConfig) -> NDArray[np.uint8]:
     except BadFile as error:
         found = f" ({error.found})" if error.found else ""
         raise DataError(
-            f"{path}: was read before, and now it {error.kind}{found}; bring the file back and "
-            "run the same command again"
+            f"{path}: could be read before, but now it {error.kind}{found}; restore the file "
+            "and run the same command again"
         ) from error

@@ -42,7 +42,7 @@ class UnusableFile(Exception):  # noqa: N818 (the file is at fault, not the prog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedMasks:
-    """Binary masks of one size, eight pixels a byte."""
+    """Binary masks of one size, packed eight pixels per byte."""
 
     shape: tuple[int, int, int]
     bits: np.ndarray
@@ -129,7 +129,7 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         UnusableFile: the first file that cannot be used.
     """
     image = _read(files.image, read_image, config.max_megapixels)
-    fundus_image = _prepared(files.id, files.image, image, files.fov, config)
+    prepared = _prepared(files.id, files.image, image, files.fov, config)
     rule = mask_rule(config)
     targets = [
         _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
@@ -139,9 +139,9 @@ def read_sample(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
         name: _same_size(image, _read(path, read_mask, rule, config.max_megapixels), path)
         for name, path in files.observer2.items()
     }
-    hw = fundus_image.fov_mask.shape
+    hw = prepared.fov_mask.shape
     return Sample(
-        **{f.name: getattr(fundus_image, f.name) for f in fields(FundusImage)},
+        **{f.name: getattr(prepared, f.name) for f in fields(FundusImage)},
         files=files,
         target=np.stack([resize_mask(target, hw) for target in targets]),
         native_targets=PackedMasks.pack(np.stack(targets)),

@@ -36,10 +36,10 @@ def hold_out(
     """The training ids that are held out for validation.
 
     With a share, a person is held out when the hash of the name is below `val_fraction`, so adding
-    images never moves an old one, and the share is met on average. If nobody would be held out, the
-    person with the smallest hash is; if everybody would, the one with the largest hash stays.
-    With folds, persons in the order of their hash are assigned to the folds in turn, so that sizes
-    differ by at most one person.
+    images never moves an existing one to the other split, and the share is met on average. If
+    nobody would be held out, the person with the smallest hash is; if everybody would, the one with
+    the largest hash stays in train. With folds, persons in the order of their hash are assigned to
+    the folds in rotation, so that sizes differ by at most one person.
 
     Raises:
         DataError: there are fewer persons than folds, or only one person to split.
@@ -51,7 +51,7 @@ def hold_out(
     if folds is not None:
         if len(persons) < folds:
             raise DataError(f"data.folds={folds}: train has only {len(persons)} persons; lower it")
-        locked = set(persons[fold::folds])
+        held_out = set(persons[fold::folds])
     else:
         if len(persons) < 2:
             raise DataError(
@@ -59,5 +59,5 @@ def hold_out(
                 "persons, too few to hold one out; add images or set data.val_fraction=0"
             )
         below = sum(hash_share(name) < val_fraction for name in persons)
-        locked = set(persons[: min(max(below, 1), len(persons) - 1)])
-    return {identifier for identifier, name in person_by_id.items() if name in locked}
+        held_out = set(persons[: min(max(below, 1), len(persons) - 1)])
+    return {identifier for identifier, name in person_by_id.items() if name in held_out}

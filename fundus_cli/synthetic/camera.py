@@ -16,7 +16,7 @@ Planes = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Frame:
-    """How an eye lies on the sensor, which is a square; lengths in pixels."""
+    """Position of an eye on the square sensor; lengths in pixels."""
 
     size_px: int
     scale_px: float
@@ -25,15 +25,17 @@ class Frame:
     """Middle (x, y) of the field of view."""
     radius_px: float
     cut_px: float
-    """How far the field of view reaches up and down, where the sensor is not high enough for it."""
-    turn: Floats
+    """Half the height of the field of view, where the sensor is not high enough for all of it."""
+    rotation: Floats
     """(2, 2) from eye to sensor; mirrors a right eye."""
     view_centre: Floats
-    """The place of the eye in the middle of the field of view."""
+    """The position in the eye that is at the centre of the field of view."""
 
     def to_pixels(self, places: Floats) -> Floats:
         """Pixel coordinates (..., 2) of places in the eye."""
-        return np.asarray((places - self.view_centre) @ self.turn * self.scale_px + self.centre_px)
+        return np.asarray(
+            (places - self.view_centre) @ self.rotation * self.scale_px + self.centre_px
+        )
 
     def off_centre(self) -> tuple[Planes, Planes]:
         """x and y of every pixel's middle from the middle of the field of view, in pixels."""
@@ -44,7 +46,7 @@ class Frame:
     def to_eye(self) -> tuple[Planes, Planes]:
         """x and y in the eye of every pixel's middle."""
         x, y = (off / np.float32(self.scale_px) for off in self.off_centre())
-        (a, b), (c, d) = self.turn.astype(np.float32)
+        (a, b), (c, d) = self.rotation.astype(np.float32)
         middle = self.view_centre.astype(np.float32)
         return a * x + b * y + middle[0], c * x + d * y + middle[1]
 
@@ -76,14 +78,14 @@ def aim(rng: np.random.Generator, size_px: int) -> tuple[Eye, Frame]:
     centre_px = size_px / 2 + rng.uniform(-0.7, 0.7, 2) * slack_px
     is_cut, cut = rng.random() < 0.3, rng.uniform(0.84, 0.96)
     angle, is_right = rng.normal(0, 0.08), rng.random() < 0.5
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     frame = Frame(
         size_px=size_px,
         scale_px=2 * radius_px / diameter,
         centre_px=centre_px,
         radius_px=radius_px,
         cut_px=radius_px * (cut if is_cut else 1.1),
-        turn=turn * [-1, 1] if is_right else turn,
+        rotation=rotation * [-1, 1] if is_right else rotation,
         view_centre=view_centre,
     )
     return eye, frame
@@ -111,7 +113,7 @@ def illuminate(rng: np.random.Generator, light: Planes, frame: Frame) -> Planes:
 
 def expose(rng: np.random.Generator, light: Planes, frame: Frame) -> NDArray[np.uint8]:
     """Simulate the sensor: lens blur, the edge of the aperture mask, clipping and noise."""
-    # The image of the mask in the camera is not quite sharp and fades towards its edge.
+    # The aperture mask is imaged slightly out of focus, so its edge is a slope.
     shrink_px = frame.radius_px * rng.uniform(0, 0.008)
     edge_px = 1 + frame.radius_px * rng.uniform(0, 0.015)
     inside = frame.inside(shrink_px, edge_px)[..., None]

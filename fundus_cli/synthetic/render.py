@@ -38,11 +38,11 @@ def render_image(seed: int, index: int, size_px: int, *, test: bool = False) -> 
     pieces = grow_vessels(rng, eye)
     x, y = frame.to_eye()
     light, disc = _add_disc(rng, _ground(rng, eye, frame, x, y), x, y)
-    # Blood takes green light most; how much red and blue it takes differs between cameras.
+    # Blood absorbs green light most; how much red and blue is absorbed differs between cameras.
     strength, red, blue = rng.uniform([0.45, 0.03, 0.1], [1.0, 0.35, 1.5])
     artery_share = rng.uniform(0.6, 0.85)
-    artery_depth, artery = _draw_vessels(pieces.of_kind(True), frame, rng.uniform(0.25, 0.8))
-    vein_depth, vein = _draw_vessels(pieces.of_kind(False), frame, rng.uniform(0.1, 0.6))
+    artery_depth, artery = _render_vessels(pieces.of_kind(True), frame, rng.uniform(0.25, 0.8))
+    vein_depth, vein = _render_vessels(pieces.of_kind(False), frame, rng.uniform(0.1, 0.6))
     tone = coloured(vein_depth * np.float32(-strength), red, 1.0, blue)
     tone += coloured(artery_depth * np.float32(-strength * artery_share), 0.5 * red, 1.0, blue)
     image = expose(rng, illuminate(rng, light * np.exp(tone), frame), frame)
@@ -92,7 +92,7 @@ def _choroid(rng: np.random.Generator, eye: Eye, frame: Frame) -> Planes:
 
 
 def _ground(rng: np.random.Generator, eye: Eye, frame: Frame, x: Planes, y: Planes) -> Planes:
-    """Light (H, W, 3) that comes back from the eye's ground, without disc and vessels."""
+    """Light (H, W, 3) reflected by the fundus, without disc and vessels."""
     size = frame.size_px
     fovea_x, fovea_y = eye.fovea.astype(np.float32)
     fovea_distance, disc_distance = np.hypot(x - fovea_x, y - fovea_y), np.hypot(x, y)
@@ -120,7 +120,7 @@ def _ground(rng: np.random.Generator, eye: Eye, frame: Frame, x: Planes, y: Plan
 def _add_disc(
     rng: np.random.Generator, light: Planes, x: Planes, y: Planes
 ) -> tuple[Planes, Bools]:
-    """Lay the optic disc with its cup, and maybe a crescent beside it, on the ground's light."""
+    """Add the optic disc with its cup, and possibly a crescent beside it, to the light."""
     tall, lean = rng.uniform(1.0, 1.16) ** 0.5, rng.normal(0, 0.06)
     u, v = (x + lean * y) * tall, y / tall
     uneven = 1 + 0.03 * np.sin(2 * np.arctan2(v, u) + rng.uniform(0, 6))
@@ -143,26 +143,26 @@ def _add_disc(
     return light + (colour - light) * cover, distance <= 1
 
 
-def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Planes, Bools]:
+def _render_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Planes, Bools]:
     """Optical depth (1 in the middle of a main vein) and annotation of the arteries or veins.
 
     Args:
         pieces: arteries or veins.
-        frame: where they lie.
+        frame: their position on the sensor.
         reflex: how much of the depth the light reflex along the middle of a wide vessel hides.
     """
     factor = 3 if frame.size_px <= 640 else 2
     side, scale = frame.size_px * factor, frame.scale_px * factor
     places, diameter = pieces.sample(spacing=1.2 / scale)
     points, width = frame.to_pixels(places) * factor, diameter * scale
-    # Light is absorbed along its way through the blood; a vessel below a pixel becomes paler.
+    # Light is absorbed along its path through the blood; a vessel below a pixel becomes paler.
     thickness = (diameter / 0.08) ** 0.6 * np.minimum(width, 1)
     depth = splat(points, width, thickness, side)
     wide = diameter > 0.03
     shine = splat(points[wide], 0.36 * width[wide], np.ones(int(wide.sum())), side)
     depth = depth * (1 - reflex * shine)
-    # Observers mark what is about a pixel wide or more, with a pencil that is a little wider; on a
-    # tiny image they still mark the main vessels.
+    # Annotators mark vessels of about a pixel or more, a little too wide; on a tiny image they
+    # still mark the main vessels.
     seen = width > min(max(0.7 * factor, 0.016 * scale), 0.04 * scale)
     pencil = np.maximum(1.06 * width[seen], 1.3 * factor)
     marked = splat(points[seen], pencil, np.ones(int(seen.sum())), side) > 0
@@ -171,12 +171,12 @@ def _draw_vessels(pieces: VesselPieces, frame: Frame, reflex: float) -> tuple[Pl
 
 
 def splat(points: Floats, width: Floats, value: Floats, side: int) -> Planes:
-    """Round stamps of a tube's profile, value sqrt(1 - (r / radius)^2); the highest value stays.
+    """Stamp round profiles of a tube, value * sqrt(1 - (r / radius)^2), and keep the maximum.
 
     Args:
-        points: (K, 2) x and y in pixels; those off the plane are left out.
+        points: (K, 2) x and y in pixels; those outside the plane are ignored.
         width: (K,) diameter in pixels, rounded to whole pixels, at least 1.
-        value: (K,) in the middle.
+        value: (K,) at the centre.
         side: the plane is (side, side).
     """
     on_plane = ((points > 0) & (points < side)).all(axis=1)
@@ -198,7 +198,7 @@ def splat(points: Floats, width: Floats, value: Floats, side: int) -> Planes:
 
 
 def _without_crumbs(mark: Bools) -> Bools:
-    """Drop the specks that the edge of the view cuts off; an observer would not mark them."""
+    """Drop the specks that the edge of the view cuts off; an annotator would not mark them."""
     parts, _ = label(mark, np.ones((3, 3)))
     area = np.bincount(parts.ravel())
     return np.asarray(mark & (area[parts] > mark.shape[0] / 12))

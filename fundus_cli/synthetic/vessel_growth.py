@@ -1,4 +1,4 @@
-"""Grow the vessels of a synthetic eye: out of the disc, around the macula, forking, kept apart."""
+"""Grow the vessels of a synthetic eye from the disc around the macula, with forks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fundus_cli.synthetic.vessel_tree import (
 )
 
 THINNEST = 0.011
-"""Diameter at which a vessel is no longer followed, about 20 micrometres."""
+"""Diameter at which a vessel ends, about 20 micrometres."""
 MAX_STEPS = 300
 _FEELERS, _FEELER_LENGTHS = np.array([-1.2, 1.2, 0.0]), np.array([0.32, 0.32, 0.3])
 
@@ -25,10 +25,10 @@ _TIP = np.dtype(
         ("position", "f8", 2),
         ("heading", "f8"),
         ("diameter", "f8"),
-        ("bend", "f8"),  # curvature of the winding, a random walk that forgets
-        ("lean", "f8"),  # by how much its way outwards is turned, so that daughters fan out
-        ("age", "f8"),  # way since it left its parent
-        ("gap", "f8"),  # way to go to the next fork
+        ("bend", "f8"),  # curvature, a random walk that decays
+        ("lean", "f8"),  # rotation of its outward direction, so that daughters fan out
+        ("age", "f8"),  # length since it left its parent
+        ("gap", "f8"),  # remaining length to the next fork
         ("route", "i8"),  # row of the waypoints that lead a main vessel, -1 for none
         ("waypoint", "i8"),
         ("is_artery", "?"),
@@ -48,7 +48,7 @@ _NASAL_ROUTE = np.array(
 
 
 class _Crowd:
-    """How many arteries and veins run near a place, on a coarse grid, so that they keep apart."""
+    """Density of arteries and veins on a coarse grid, by which vessels repel each other."""
 
     CELL = 0.08
     REACH = 3
@@ -74,7 +74,7 @@ class _Crowd:
         np.add.at(self._grid, where, np.tile(self._weights, tips.size))
 
     def around(self, tips: Tips, angles: Floats, distances: Floats) -> tuple[Floats, Floats]:
-        """Crowd (A, N) of the tips' own kind and of the other, at A angles and distances."""
+        """Density (A, N) of the tips' own kind and of the other, at A angles and distances."""
         ways = distances[:, None, None] * unit(tips["heading"] + angles[:, None])
         cells = self._cells(tips["position"] + ways)
         artery, vein = self._grid[cells + self._side**2], self._grid[cells]
@@ -122,7 +122,7 @@ def _sprout(rng: np.random.Generator, eye: Eye) -> tuple[Tips, Floats]:
 
 
 def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd: _Crowd) -> None:
-    """Turn every tip and let it taper, in place, for the next step."""
+    """Update the heading and the diameter of every tip, in place, for the next step."""
     position, heading = tips["position"], tips["heading"]
     led = tips["route"] >= 0
     from_fovea = position - eye.fovea
@@ -133,19 +133,19 @@ def _steer(rng: np.random.Generator, tips: Tips, eye: Eye, routes: Floats, crowd
     goal = np.where(tips["feeds_macula"][:, None], -from_fovea, outwards)
     goal[led] = routes[tips["route"][led], tips["waypoint"][led]] - position[led]
     gain = np.where(led, 2.4, 0.9)
-    turn = gain * np.sin(heading_of(goal) - heading)
+    curvature = gain * np.sin(heading_of(goal) - heading)
 
     (left, right, ahead), (left_other, right_other, _) = crowd.around(
         tips, _FEELERS, _FEELER_LENGTHS
     )
     push = left - right + 0.5 * (left_other - right_other)
-    turn += np.where(led, 0.15, 1.8) * np.tanh(push)
+    curvature += np.where(led, 0.15, 1.8) * np.tanh(push)
 
     thinness = np.clip(0.05 / tips["diameter"], 1, 2.2)
     tips["bend"] *= np.exp(-STEP / 0.22)
     tips["bend"] += rng.normal(0, 0.8, tips.size) * eye.winding * thinness
     tips["age"] += STEP
-    tips["heading"] = heading + (turn + tips["bend"]) * STEP
+    tips["heading"] = heading + (curvature + tips["bend"]) * STEP
 
     thin = tips["diameter"] < 0.045
     squeezed = np.maximum(ahead / 1.5, (left + right) / 4)
@@ -208,8 +208,8 @@ def _fork(rng: np.random.Generator, tips: Tips, eye: Eye) -> Tips:
 def grow_vessels(rng: np.random.Generator, eye: Eye) -> VesselPieces:
     """Grow all vessels of an eye that pass through the camera's view.
 
-    All tips advance together, one step at a time; each is drawn to where its kind leads (along an
-    arcade, towards the macula, outwards), kept off its neighbours, and thins until it is lost.
+    All tips advance together, one step at a time. Each is steered along its route (along an arcade,
+    towards the macula, outwards), is repelled by its neighbours, and thins until it ends.
     """
     tips, routes = _sprout(rng, eye)
     crowd = _Crowd(eye)

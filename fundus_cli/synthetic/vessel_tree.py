@@ -27,7 +27,7 @@ class Eye:
     branching: float
     """Forks per length; 1 is usual."""
     calibre: float
-    """Diameter of all vessels; 1 is usual."""
+    """Factor of all diameters; 1 is usual."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def murray_diameters(parent: Floats, ratio: Floats) -> tuple[Floats, Floats]:
 
 
 def murray_angles(ratio: Floats) -> tuple[Floats, Floats]:
-    """Angles in radians by which the larger and the smaller daughter turn from the parent's way.
+    """Angles in radians between the parent and its larger and smaller daughter.
 
-    cos a1 = (d0^4 + d1^4 - d2^4) / (2 d0^2 d1^2), and the same with 1 and 2 changed (Murray 1926,
+    cos a1 = (d0^4 + d1^4 - d2^4) / (2 d0^2 d1^2), and the same with 1 and 2 swapped (Murray 1926,
     The Physiological Principle of Minimum Work Applied to the Angle of Branching of Arteries).
     """
     larger, smaller = murray_diameters(np.ones_like(ratio), ratio)

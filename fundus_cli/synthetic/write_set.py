@@ -20,13 +20,13 @@ GENERATOR_VERSION = 1
 def write_demo(
     folder: Path, config: DemoConfig, progress: Callable[[int], None] = lambda total: None
 ) -> None:
-    """Generate the images of both splits in `folder`, whole or not at all.
+    """Generate the images of both splits in `folder`, completely or not at all.
 
     Per split: `<split>_images/demo_000.jpg`, and black and white PNGs of the same name in
     `<split>_masks` (vessels), `_fov`, `_arteries`, `_veins` and `_discs`. The ids of test continue
     those of train; an image does not depend on their number. An existing folder is not changed,
-    nor one that another process finishes first. `progress` is called
-    once per image with the number of images in all.
+    nor one that another process finishes first. `progress` is called once per image with the total
+    number of images.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -40,8 +40,8 @@ def write_demo(
         for number in range(total):
             test = number >= config.train
             index = number - config.train if test else number
-            drawn = render_image(config.seed, index, config.size_px, test=test)
-            _write(temporary, "test" if test else "train", number, drawn)
+            image = render_image(config.seed, index, config.size_px, test=test)
+            _write(temporary, "test" if test else "train", number, image)
             progress(total)
         temporary.rename(folder)
     except OSError as error:
@@ -54,18 +54,18 @@ def write_demo(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(folder: Path, split: str, number: int, drawn: SyntheticImage) -> None:
+def _write(folder: Path, split: str, number: int, synthetic: SyntheticImage) -> None:
     masks = {
-        "masks": drawn.vessel,
-        "fov": drawn.fov,
-        "arteries": drawn.artery,
-        "veins": drawn.vein,
-        "discs": drawn.disc,
+        "masks": synthetic.vessel,
+        "fov": synthetic.fov,
+        "arteries": synthetic.artery,
+        "veins": synthetic.vein,
+        "discs": synthetic.disc,
     }
     for kind in ("images", *masks):
         (folder / f"{split}_{kind}").mkdir(parents=True, exist_ok=True)
     name = f"demo_{number:03d}"
-    image = Image.fromarray(drawn.image)
+    image = Image.fromarray(synthetic.image)
     image.save(folder / f"{split}_images" / f"{name}.jpg", quality=JPEG_QUALITY)
     for kind, mask in masks.items():
         grey = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))

@@ -1,4 +1,4 @@
-"""A mask beside, mirrored, turned, inverted or foreign is told; one that fits never is."""
+"""Shifted, mirrored, rotated, inverted and swapped masks are found; a mask that fits never is."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_a_mask_that_fits_is_aligned(seed: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", [o for o in Orientation if o is not Orientation.same])
-def test_turning_back_is_what_was_found(orientation: Orientation) -> None:
+def test_the_orientation_found_undoes_the_rotation(orientation: Orientation) -> None:
     image, mask = tiny_image(3, 128)
     back = {
         Orientation.rotated_90: Orientation.rotated_270,
@@ -46,7 +46,7 @@ def test_turning_back_is_what_was_found(orientation: Orientation) -> None:
     assert np.array_equal(rotated(rotated(mask, back), orientation), mask)
 
 
-def test_empty_full_and_foreign_sizes_are_unclear() -> None:
+def test_empty_full_and_other_sizes_are_unclear() -> None:
     image, mask = tiny_image(0)
     for other in (np.zeros((64, 64)), np.ones((64, 64)), mask[:32, :40]):
         assert aligned(image, other).verdict is Verdict.unclear
@@ -70,7 +70,7 @@ def test_real_shifts_are_measured_to_the_pixel(real_data: Path, identifier: str)
         assert abs(found.down_px - down) < 1
 
 
-def test_real_turns_inversions_and_foreign_masks(real_data: Path) -> None:
+def test_real_rotated_inverted_and_swapped_masks(real_data: Path) -> None:
     image, mask = pair(real_data, "05L")
     for orientation in (Orientation.mirrored, Orientation.flipped, Orientation.rotated_180):
         found = aligned(image, rotated(mask, orientation))

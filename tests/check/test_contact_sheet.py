@@ -29,12 +29,12 @@ def test_the_outline_follows_the_mask() -> None:
     mask[50:150, 80:120] = 1
     fov = np.ones((200, 200), bool)
     tile = render_tile(image, [mask], fov, 200)
-    drawn = near(tile, OUTLINES[0])
-    assert drawn[50, 80:120].all()
-    assert drawn[50:150, 80].all()
-    assert drawn[149, 80:120].all()
-    assert not drawn[52:148, 83:117].any()
-    assert not drawn[:, :78].any()
+    outline = near(tile, OUTLINES[0])
+    assert outline[50, 80:120].all()
+    assert outline[50:150, 80].all()
+    assert outline[149, 80:120].all()
+    assert not outline[52:148, 83:117].any()
+    assert not outline[:, :78].any()
 
 
 def test_a_tile_is_cropped_to_the_field_and_as_large_as_asked() -> None:

@@ -1,4 +1,4 @@
-"""Copies are found however they are saved; two eyes, and two persons, are not copies."""
+"""Copies are found in any encoding; images of two eyes or two persons are not copies."""
 
 import io
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ def saved_again(image: np.ndarray, quality: int, factor: float) -> np.ndarray:
     return np.asarray(Image.open(stream))
 
 
-def test_different_drawings_are_no_copies() -> None:
+def test_different_synthetic_images_are_no_copies() -> None:
     assert groups([tiny_image(seed, 128)[0] for seed in range(40)]) == []
 
 
-def test_mirrored_and_turned_copies_are_found() -> None:
+def test_mirrored_and_rotated_copies_are_found() -> None:
     images = [tiny_image(seed, 128)[0] for seed in range(4)]
     images += [images[2][:, ::-1], images[0][::-1, ::-1]]
     found = groups(images)

@@ -1,4 +1,4 @@
-"""Every refusal has a kind, every kind stands in the docs."""
+"""Every refusal of a file has a kind of finding, and every kind is documented."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_every_refusal_of_a_file_has_a_kind() -> None:
     assert set(PAIRING) == set(MismatchKind)
 
 
-def test_kinds_have_names_of_their_own_and_stand_in_the_docs() -> None:
+def test_kinds_have_unique_codes_and_are_documented() -> None:
     codes = [kind.code for kind in ALL_KINDS]
     assert len(codes) == len(set(codes))
     text = DOCS.read_text()
@@ -38,13 +38,13 @@ def test_findings_of_one_kind_and_meaning_are_one_group_errors_first() -> None:
         finding(MASK_EMPTY, ["c"], severity=Severity.error),
         finding(MASK_EMPTY, ["d"]),
     ]
-    told = [[one.files[0] for one in group.findings] for group in grouped(found)]
-    assert told == [["c"], ["a", "d"], ["b"], ["n"]]
+    files = [[one.files[0] for one in group.findings] for group in grouped(found)]
+    assert files == [["c"], ["a", "d"], ["b"], ["n"]]
     assert summed(found) == "1 error, 3 warnings"
     assert summed(found[:1]) == "nothing wrong"
 
 
-def test_names_are_printable_whatever_they_hold() -> None:
+def test_all_names_become_printable() -> None:
     assert printable("a\nb\x1b[0m") == "a\\nb\\x1b[0m"
     assert printable(b"x\xff".decode("utf-8", "surrogateescape")) == "x\\xff"
     assert below(Path("/d/日本 é.png"), Path("/d")) == "日本 é.png"

@@ -1,4 +1,4 @@
-"""What a mask's values mean, and that the key proposed for them works in training."""
+"""Explanation of mask values; the proposed key reads the mask in training."""
 
 import shlex
 from pathlib import Path
@@ -86,6 +86,6 @@ def test_values_are_listed_with_their_share(tmp_path: Path) -> None:
     assert found.found == "0 (46%), 1 (4%), 7 (50%)"
 
 
-def test_what_cannot_be_read_has_no_diagnosis(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_has_no_diagnosis(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"<html>")
     assert diagnose(tmp_path / "a.png", False, 1) is None

@@ -1,4 +1,4 @@
-"""Names that do not pair: what they suggest, and nothing where they suggest two things."""
+"""Findings about unmatched files, and pairs suggested by unambiguous names only."""
 
 from pathlib import Path
 
@@ -47,20 +47,20 @@ def test_pairs_by_name(
 def test_every_mismatch_is_a_finding_with_its_files(tmp_path: Path) -> None:
     found = pairing(tmp_path, ["a.png", "a.jpg", "b.png", "c.png"], ["a.png", "B.png", "d.png"])
     findings = pairing_findings(found, suggested_pairs(found), tmp_path)
-    told = {(one.kind.code, one.files): one for one in findings}
-    assert set(told) == {
+    found = {(one.kind.code, one.files): one for one in findings}
+    assert set(found) == {
         ("doubled-file", ("images/a.jpg", "images/a.png")),
         ("missing-file", ("images/b.png",)),
         ("missing-file", ("images/c.png",)),
         ("left-over-file", ("masks/B.png",)),
         ("left-over-file", ("masks/d.png",)),
     }
-    assert "suggests masks/B.png" in told["missing-file", ("images/b.png",)].found
-    assert "fix=true" in told["left-over-file", ("masks/B.png",)].todo
-    assert "suggests" not in told["missing-file", ("images/c.png",)].found
+    assert "suggests masks/B.png" in found["missing-file", ("images/b.png",)].found
+    assert "fix=true" in found["left-over-file", ("masks/B.png",)].todo
+    assert "suggests" not in found["missing-file", ("images/c.png",)].found
 
 
-def test_folders_of_other_names_are_told_with_the_overrides(tmp_path: Path) -> None:
+def test_other_folder_names_are_reported_with_the_overrides(tmp_path: Path) -> None:
     for name in ("pictures/a.png", "annotations/a.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()

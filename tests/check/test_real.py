@@ -1,4 +1,4 @@
-"""Real images: no false alarm on CHASE_DB1 and HRF; every damage to CHASE_DB1 is found."""
+"""Real images: no finding on CHASE_DB1 and HRF; every damage to CHASE_DB1 is found."""
 
 import json
 import shutil
@@ -38,13 +38,13 @@ def test_the_official_sets_have_no_findings(
 ) -> None:
     result = checked(name, real_data / folder)
     assert [(one.kind.code, one.files, one.found) for one in result.findings] == []
-    assert len(result.fundus_images) == count
-    alignments = [a for one in result.fundus_images for a in one.alignments.values()]
+    assert len(result.images) == count
+    alignments = [a for one in result.images for a in one.alignments.values()]
     assert {a.verdict for a in alignments} == {Verdict.aligned}
     assert min(a.correlation for a in alignments) > 0.4
 
 
-def test_every_chase_image_tells_known_shifts(real_data: Path) -> None:
+def test_known_shifts_of_every_chase_image_are_found(real_data: Path) -> None:
     for path in sorted((real_data / "CHASE_DB1").glob("*.jpg")):
         image = read_image(path, 80)
         mask = read_mask(path.with_name(f"{path.stem}_1stHO.png"), PLAIN, 80)
@@ -72,7 +72,7 @@ def plain_folders(source: Path, root: Path) -> None:
 
 
 def damage(root: Path) -> dict[str, set[str]]:
-    """Twenty kinds of damage; returns {code: files that must be told}."""
+    """Twenty kinds of damage; returns {code: files that must be reported}."""
     images, masks = root / "train_images", root / "train_masks"
 
     def mask(name: str) -> np.ndarray:
@@ -81,7 +81,7 @@ def damage(root: Path) -> dict[str, set[str]]:
     def put(name: str, pixels: np.ndarray) -> None:
         Image.fromarray(np.ascontiguousarray(pixels)).save(masks / f"Image_{name}.png")
 
-    def turn(name: str, orientation: int, method: Image.Transpose) -> None:
+    def rotate(name: str, orientation: int, method: Image.Transpose) -> None:
         tags = Image.Exif()
         tags[0x0112] = orientation
         path = images / f"Image_{name}.jpg"
@@ -98,13 +98,13 @@ def damage(root: Path) -> dict[str, set[str]]:
     put("04L", mask("04L")[:, ::-1])
     one, other = mask("04R"), mask("05L")
     put("04R", other), put("05L", one)
-    fundus_image = images / "Image_05R.jpg"
-    fundus_image.write_bytes(fundus_image.read_bytes()[:20_000])
+    image = images / "Image_05R.jpg"
+    image.write_bytes(image.read_bytes()[:20_000])
     (masks / "Image_06L.png").rename(masks / "image_06l.png")
     (masks / "Image_06R.png").unlink()
-    turn("07L", 3, Image.Transpose.ROTATE_180)
+    rotate("07L", 3, Image.Transpose.ROTATE_180)
     put("07L", mask("07L")[::-1, ::-1])
-    turn("07R", 6, Image.Transpose.ROTATE_90)
+    rotate("07R", 6, Image.Transpose.ROTATE_90)
     put("08L", mask("08L")[::2, ::2])
     shutil.copy(masks / "Image_08R.png", masks / "nobody.png")
     Image.open(images / "Image_08R.jpg").save(images / "Image_08R.png")
@@ -136,26 +136,26 @@ def damage(root: Path) -> dict[str, set[str]]:
     }
 
 
-def test_a_damaged_chase_is_told_completely_and_its_repaired_copy_trains(
+def test_all_damage_to_chase_is_reported_and_its_repaired_copy_trains(
     real_data: Path, tmp_path: Path, command: RunCommand
 ) -> None:
     root = tmp_path / "damaged"
     plain_folders(real_data / "CHASE_DB1", root)
     expected = damage(root)
-    result = command("check", f"data.root={root}", "fix=true", "output=mended", timeout=280)
+    result = command("check", f"data.root={root}", "fix=true", "output=repaired", timeout=280)
     assert result.returncode == 3, result.stderr
-    report = json.loads((tmp_path / "mended/report.json").read_text())
-    told: dict[str, set[str]] = {}
+    report = json.loads((tmp_path / "repaired/report.json").read_text())
+    reported: dict[str, set[str]] = {}
     for one in report["findings"]:
-        told.setdefault(one["code"], set()).update(one["files"])
-    told.pop("eyes-across-splits", None)
-    assert told == expected
+        reported.setdefault(one["code"], set()).update(one["files"])
+    reported.pop("eyes-across-splits", None)
+    assert reported == expected
     changes = report["repair"]["changes"]
     done = {(change["what"], change["source"]) for change in changes}
     assert {
         ("mask inverted", "train_masks/Image_02R.png"),
         ("mask paired by its name", "train_masks/image_06l.png"),
-        ("mask turned", "train_masks/Image_07L.png"),
+        ("mask rotated", "train_masks/Image_07L.png"),
         ("saved upright", "train_images/Image_07L.jpg"),
         ("saved upright", "train_images/Image_07R.jpg"),
         ("left out", "train_images/Image_05R.jpg"),
@@ -166,8 +166,8 @@ def test_a_damaged_chase_is_told_completely_and_its_repaired_copy_trains(
         *("mask-empty", "mask-shifted", "mask-turned", "mask-of-another"),
         "near-copy-across-splits",
     }
-    dataset = load_dataset(config("folder", tmp_path / "mended"))
+    dataset = load_dataset(config("folder", tmp_path / "repaired"))
     assert sum(len(samples) for samples in dataset.samples.values()) == 22
     original = np.array(Image.open(real_data / "CHASE_DB1/Image_02R_1stHO.png"))
-    repaired = np.array(Image.open(tmp_path / "mended/train_masks/Image_02R.png"))
+    repaired = np.array(Image.open(tmp_path / "repaired/train_masks/Image_02R.png"))
     assert np.array_equal(repaired > 0, original)

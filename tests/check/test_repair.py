@@ -1,4 +1,4 @@
-"""The repaired copy: what is not in doubt is mended, and training takes it."""
+"""The repaired copy: unambiguous problems are fixed, and training accepts it."""
 
 import csv
 import hashlib
@@ -53,7 +53,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def hurt(tiny_set: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """p0 inverted, p1 of 0/1, p2 a palette, p3 named P3, p4 turned by EXIF, p5 a JPEG mask."""
+    """p0 inverted, p1 of 0/1, p2 a palette, p3 named P3, p4 rotated by EXIF, p5 a JPEG mask."""
     masks = tiny_set / "train_masks"
     true = {f"p{n}": np.array(Image.open(masks / f"p{n}.png")) > 0 for n in range(6)}
     Image.fromarray(~true["p0"]).save(masks / "p0.png")
@@ -64,15 +64,15 @@ def hurt(tiny_set: Path) -> tuple[Path, dict[str, np.ndarray]]:
     (masks / "p3.png").rename(masks / "P3.png")
     tags = Image.Exif()
     tags[0x0112] = 3
-    fundus_image = tiny_set / "train_images" / "p4.png"
-    Image.open(fundus_image).transpose(Image.Transpose.ROTATE_180).save(fundus_image, exif=tags)
+    image = tiny_set / "train_images" / "p4.png"
+    Image.open(image).transpose(Image.Transpose.ROTATE_180).save(image, exif=tags)
     Image.fromarray(true["p4"][::-1, ::-1]).save(masks / "p4.png")
     (masks / "p5.png").unlink()
     Image.fromarray(true["p5"].astype(np.uint8) * 255).save(masks / "p5.jpg", quality=85)
     return tiny_set, true
 
 
-def test_what_is_not_in_doubt_is_mended_and_the_rest_left_out(
+def test_unambiguous_problems_are_fixed_and_the_rest_is_left_out(
     hurt: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     root, true = hurt
@@ -84,7 +84,7 @@ def test_what_is_not_in_doubt_is_mended_and_the_rest_left_out(
     assert whats(made, "train_masks/p2.png") == ["mask made 0/255"]
     assert whats(made, "train_masks/P3.png") == ["mask paired by its name"]
     assert whats(made, "train_images/p4.png")[0] == "saved upright"
-    assert "mask turned" in whats(made, "train_masks/p4.png")
+    assert "mask rotated" in whats(made, "train_masks/p4.png")
     assert whats(made, "train_images/p5.png") == ["left out"]
     (lost,) = [change for change in made.changes if change.is_lost]
     assert "train_masks/p5.jpg" in lost.why
@@ -99,7 +99,7 @@ def test_what_is_not_in_doubt_is_mended_and_the_rest_left_out(
                (tmp_path / "out").glob("*_masks/*"))  # fmt: skip
 
 
-def test_a_rule_decides_what_is_in_doubt(
+def test_a_rule_decides_ambiguous_masks(
     hurt: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
     root, true = hurt
@@ -184,31 +184,31 @@ def test_a_copy_is_never_made_in_the_data_set(tmp_path: Path) -> None:
         with pytest.raises(RunFolderError, match="is inside the data set"):
             refuse_place(place, tmp_path / "data")
     (tmp_path / "out" / "train_images").mkdir(parents=True)
-    with pytest.raises(RunFolderError, match="holds train_images already"):
+    with pytest.raises(RunFolderError, match=r"output=.*already contains train_images"):
         refuse_place(tmp_path / "out", tmp_path / "data")
     refuse_place(tmp_path / "other", tmp_path / "data")
 
 
-def test_the_command_repairs_and_training_takes_the_copy(
+def test_the_command_repairs_and_training_accepts_the_copy(
     command: RunCommand, tmp_path: Path, hurt: tuple[Path, dict[str, np.ndarray]]
 ) -> None:
     root, _ = hurt
-    result = command("check", f"data.root={root}", "fix=true", "output=mended")
+    result = command("check", f"data.root={root}", "fix=true", "output=repaired")
     assert result.returncode == 3
     assert "1 images left out of the repaired copy" in result.stderr
-    assert "fundus-train data.root=mended" in result.stdout
-    with (tmp_path / "mended" / "changes.csv").open() as file:
+    assert "fundus-train data.root=repaired" in result.stdout
+    with (tmp_path / "repaired" / "changes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {"mask inverted", "mask turned", "saved upright", "left out"} <= {
+    assert {"mask inverted", "mask rotated", "saved upright", "left out"} <= {
         r["what"] for r in rows
     }
-    told = json.loads((tmp_path / "mended" / "report.json").read_text())["repair"]
-    assert told["written"] == {"train": 5, "test": 2}
-    assert told["still_wrong"] == []
-    trained = command("train", "data.root=mended", *small("epochs=1", "output=run"))
+    report = json.loads((tmp_path / "repaired" / "report.json").read_text())["repair"]
+    assert report["written"] == {"train": 5, "test": 2}
+    assert report["still_wrong"] == []
+    trained = command("train", "data.root=repaired", *small("epochs=1", "output=run"))
     assert trained.returncode == 0, trained.stderr
     preset = command(
-        *("train", "--config-dir", "mended/configs", "data=repaired", "data.root=mended"),
+        *("train", "--config-dir", "repaired/configs", "data=repaired", "data.root=repaired"),
         *small("epochs=1", "output=run2"),
     )
     assert preset.returncode == 0, preset.stderr

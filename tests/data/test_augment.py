@@ -1,4 +1,4 @@
-"""Augmentation: markers land where they should; what is drawn depends on the sample alone."""
+"""Augmentation: pixels move to the right place; parameters depend on the sample alone."""
 
 import math
 from dataclasses import fields
@@ -38,7 +38,7 @@ NO_CHANGE = {
     "sharpness": 0,
     "noise": 0,
     "noise_seed": 0,
-    "light": np.zeros((3, 3)),
+    "illumination": np.zeros((3, 3)),
     "blur_px": 0,
     "grey": 0,
     "grey_weights": (0.2, 0.3, 0.5),
@@ -93,10 +93,10 @@ def centroid(plane: Tensor) -> tuple[float, float]:
 
 def test_nothing_to_do_returns_the_input_itself() -> None:
     window = noise(3, 5, 8, 8)
-    drawn = sample_params(NOTHING, 0, 0, [0, 1, 2])
-    assert apply_geometry(drawn, window, (8, 8)) is window
+    sampled = sample_params(NOTHING, 0, 0, [0, 1, 2])
+    assert apply_geometry(sampled, window, (8, 8)) is window
     image = window[:, :3]
-    assert apply_photometric(drawn, image) is image
+    assert apply_photometric(sampled, image) is image
 
 
 def test_a_larger_window_is_cut_around_its_centre() -> None:
@@ -117,12 +117,12 @@ def test_flips_are_exact(flip_h: bool, flip_v: bool, dims: list[int]) -> None:
 
 
 def test_flips_are_per_sample() -> None:
-    drawn = params(4)
-    drawn.flip_h[:] = [False, True, False, True]
-    drawn.flip_v[:] = [False, False, True, True]
+    sampled = params(4)
+    sampled.flip_h[:] = [False, True, False, True]
+    sampled.flip_v[:] = [False, False, True, True]
     window = noise(4, 2, 5, 5)
     expected = [window[0], window[1].flip(2), window[2].flip(1), window[3].flip(1, 2)]
-    assert torch.equal(apply_geometry(drawn, window, (5, 5)), torch.stack(expected))
+    assert torch.equal(apply_geometry(sampled, window, (5, 5)), torch.stack(expected))
 
 
 # Geometry that resamples.
@@ -130,7 +130,7 @@ def test_flips_are_per_sample() -> None:
 
 @pytest.mark.parametrize("quarters", [1, 2, 3, -1])
 @pytest.mark.parametrize("side", [8, 9])
-def test_quarter_turns_are_counter_clockwise(side: int, quarters: int) -> None:
+def test_rotations_by_90_degrees_are_counter_clockwise(side: int, quarters: int) -> None:
     window = noise(2, 5, side, side)
     patch = apply_geometry(params(2, angle_deg=90 * quarters), window, (side, side))
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
@@ -141,25 +141,25 @@ def test_quarter_turns_are_counter_clockwise(side: int, quarters: int) -> None:
 
 @pytest.mark.parametrize("flip_h", [True, False])
 @pytest.mark.parametrize("flip_v", [True, False])
-def test_flips_come_before_the_turn(flip_h: bool, flip_v: bool) -> None:
+def test_flips_come_before_the_rotation(flip_h: bool, flip_v: bool) -> None:
     window = noise(1, 5, 9, 9)
     patch = apply_geometry(params(flip_h=flip_h, flip_v=flip_v, angle_deg=90), window, (9, 9))
     flipped = window.flip([dim for dim, on in ((3, flip_h), (2, flip_v)) if on])
     torch.testing.assert_close(patch, torch.rot90(flipped, 1, (2, 3)), rtol=0, atol=1e-3)
 
 
-def test_whole_image_half_turn() -> None:
-    fundus_image = noise(1, 5, 6, 11)
-    patch = apply_geometry(params(angle_deg=180), fundus_image, (6, 11))
-    torch.testing.assert_close(patch, fundus_image.flip(2, 3), rtol=0, atol=1e-3)
+def test_whole_image_rotated_by_180_degrees() -> None:
+    image = noise(1, 5, 6, 11)
+    patch = apply_geometry(params(angle_deg=180), image, (6, 11))
+    torch.testing.assert_close(patch, image.flip(2, 3), rtol=0, atol=1e-3)
 
 
-def test_whole_image_quarter_turn_about_its_centre() -> None:
-    fundus_image = noise(1, 5, 6, 10)
-    patch = apply_geometry(params(angle_deg=90), fundus_image, (6, 10))
-    # The middle 6x6 square turns; beyond it, the turned image is only 6 wide.
+def test_whole_image_rotated_by_90_degrees_about_its_centre() -> None:
+    image = noise(1, 5, 6, 10)
+    patch = apply_geometry(params(angle_deg=90), image, (6, 10))
+    # The central 6x6 square is rotated; beyond it, the rotated image is only 6 wide.
     expected = torch.zeros(1, 5, 6, 10)
-    expected[..., 2:8] = torch.rot90(fundus_image[..., 2:8], 1, (2, 3))
+    expected[..., 2:8] = torch.rot90(image[..., 2:8], 1, (2, 3))
     torch.testing.assert_close(patch, expected, rtol=0, atol=1e-3)
 
 
@@ -194,8 +194,8 @@ def test_bilinear_halves_between_two_pixels() -> None:
 def test_image_target_and_field_of_view_stay_aligned(index: int) -> None:
     side = window_px(STANDARD, 33)
     plane = marker(side, 4, -5) + marker(side, -9, 2)
-    drawn = sample_params(STANDARD, 0, 0, [index])
-    patch = apply_geometry(drawn, plane[None, None].repeat(1, 5, 1, 1), (33, 33))
+    sampled = sample_params(STANDARD, 0, 0, [index])
+    patch = apply_geometry(sampled, plane[None, None].repeat(1, 5, 1, 1), (33, 33))
     assert patch.max() > 0.5
     for channel in range(1, 5):
         assert torch.equal(patch[:, channel], patch[:, 0])
@@ -224,12 +224,12 @@ def bilinear(plane: np.ndarray, y: float, x: float) -> float:
 
 @pytest.mark.parametrize("hw", [(20, 20), (13, 26)])
 @pytest.mark.parametrize("index", range(6))
-def test_every_pixel_is_the_one_that_the_matrix_names(index: int, hw: tuple[int, int]) -> None:
+def test_every_pixel_is_interpolated_where_the_matrix_says(index: int, hw: tuple[int, int]) -> None:
     window = torch.randint(0, 256, (1, 3, 37, 40), generator=torch.Generator().manual_seed(index))
-    drawn = sample_params(STANDARD, 4, 0, [index])
-    patch = apply_geometry(drawn, window.to(torch.uint8), hw)[0, 1] * 255
-    angle, zoom = math.radians(drawn.angle_deg[0]), float(drawn.zoom[0])
-    flip_x, flip_y = (-1 if flip[0] else 1 for flip in (drawn.flip_h, drawn.flip_v))
+    sampled = sample_params(STANDARD, 4, 0, [index])
+    patch = apply_geometry(sampled, window.to(torch.uint8), hw)[0, 1] * 255
+    angle, zoom = math.radians(sampled.angle_deg[0]), float(sampled.zoom[0])
+    flip_x, flip_y = (-1 if flip[0] else 1 for flip in (sampled.flip_h, sampled.flip_v))
     plane = window[0, 1].numpy()
     for row in range(0, hw[0], 3):
         for column in range(0, hw[1], 3):
@@ -241,37 +241,37 @@ def test_every_pixel_is_the_one_that_the_matrix_names(index: int, hw: tuple[int,
 
 
 @pytest.mark.parametrize("config", [STANDARD, augment_config(flips=True), NOTHING])
-def test_bytes_come_out_as_shares(config: AugmentConfig) -> None:
+def test_bytes_become_shares(config: AugmentConfig) -> None:
     side = window_px(config, 24)
     window = (noise(3, 5, side, side) * 255).to(torch.uint8)
-    drawn = sample_params(config, 0, 0, range(3))
-    shares = apply_geometry(drawn, window, (24, 24))
+    sampled = sample_params(config, 0, 0, range(3))
+    shares = apply_geometry(sampled, window, (24, 24))
     assert shares.dtype == torch.float32
-    expected = apply_geometry(drawn, window.float(), (24, 24)) / 255
+    expected = apply_geometry(sampled, window.float(), (24, 24)) / 255
     torch.testing.assert_close(shares, expected, rtol=0, atol=1e-6)
-    full = apply_geometry(drawn, torch.full_like(window, 255), (24, 24))
+    full = apply_geometry(sampled, torch.full_like(window, 255), (24, 24))
     assert full.min() > 0.9999
     assert full.max() < 1.00001
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_what_a_window_has_beyond_the_need_changes_nothing(index: int) -> None:
-    drawn = sample_params(STANDARD, 2, 0, [index])
+def test_a_larger_window_than_needed_changes_nothing(index: int) -> None:
+    sampled = sample_params(STANDARD, 2, 0, [index])
     window = noise(1, 2, 96, 96)
-    patch = apply_geometry(drawn, window, (32, 32))
+    patch = apply_geometry(sampled, window, (32, 32))
     wider = torch.nn.functional.pad(window, (50, 50, 50, 50), value=7.0)
-    torch.testing.assert_close(apply_geometry(drawn, wider, (32, 32)), patch, rtol=0, atol=1e-4)
+    torch.testing.assert_close(apply_geometry(sampled, wider, (32, 32)), patch, rtol=0, atol=1e-4)
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     side = window_px(STANDARD, 36)
-    window, drawn = noise(2, 5, side, side), sample_params(STANDARD, 1, 0, [0, 1])
+    window, sampled = noise(2, 5, side, side), sample_params(STANDARD, 1, 0, [0, 1])
     before = torch.get_num_threads()
     patches = []
     try:
         for num_threads in (1, 2, 3, 5):
             torch.set_num_threads(num_threads)
-            patches.append(apply_geometry(drawn, window, (36, 36)))
+            patches.append(apply_geometry(sampled, window, (36, 36)))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(patches[0], other) for other in patches[1:])
@@ -322,12 +322,12 @@ def test_window_never_runs_out_of_pixels(
     side = window_px(config, patch_px)
     assert (side - patch_px) % 2 == 0
     for angle_deg in {rotation_deg, -rotation_deg, min(rotation_deg, 45)}:
-        drawn = params(angle_deg=angle_deg, zoom=zoom / (1 + scale))
-        assert apply_geometry(drawn, torch.ones(1, 1, side, side), (patch_px,) * 2).min() > 0.999
+        sampled = params(angle_deg=angle_deg, zoom=zoom / (1 + scale))
+        assert apply_geometry(sampled, torch.ones(1, 1, side, side), (patch_px,) * 2).min() > 0.999
         if side > patch_px and angle_deg in (0, 45):
             # Two pixels less would not have been enough.
             window = torch.ones(1, 1, side - 2, side - 2)
-            assert apply_geometry(drawn, window, (patch_px,) * 2).min() < 0.999
+            assert apply_geometry(sampled, window, (patch_px,) * 2).min() < 0.999
 
 
 def test_outside_the_window_is_zero_in_every_channel() -> None:
@@ -338,7 +338,7 @@ def test_outside_the_window_is_zero_in_every_channel() -> None:
     torch.testing.assert_close(patch[0], expected.expand(5, 16, 16), rtol=0, atol=1e-5)
 
 
-# What is drawn.
+# Sampled parameters.
 
 
 def test_zooms_lie_around_their_own_middle() -> None:
@@ -358,13 +358,13 @@ def same(one: AugmentParams, other: AugmentParams) -> bool:
     )
 
 
-def sample(drawn: AugmentParams, position: int) -> AugmentParams:
+def sample(sampled: AugmentParams, position: int) -> AugmentParams:
     return AugmentParams(
-        **{f.name: getattr(drawn, f.name)[position : position + 1] for f in fields(AugmentParams)}
+        **{f.name: getattr(sampled, f.name)[position : position + 1] for f in fields(AugmentParams)}
     )
 
 
-def test_a_sample_is_drawn_from_seed_epoch_and_index_alone() -> None:
+def test_parameters_depend_on_seed_epoch_and_index_alone() -> None:
     together = sample_params(STANDARD, 5, 2, [3, 9, 4])
     for position, index in enumerate([3, 9, 4]):
         assert same(sample(together, position), sample_params(STANDARD, 5, 2, [index]))
@@ -378,11 +378,11 @@ def test_a_sample_is_drawn_from_seed_epoch_and_index_alone() -> None:
 
 
 def test_no_stream_repeats_over_epochs_and_indices() -> None:
-    drawn = [sample_params(STANDARD, 0, epoch, range(50)) for epoch in range(2)]
+    sampled = [sample_params(STANDARD, 0, epoch, range(50)) for epoch in range(2)]
     for name in ("angle_deg", "zoom", "contrast", "brightness"):
-        values = np.concatenate([getattr(one, name) for one in drawn])
+        values = np.concatenate([getattr(one, name) for one in sampled])
         assert len(np.unique(values)) == 100, name
-    colours = np.concatenate([one.colour for one in drawn])
+    colours = np.concatenate([one.colour for one in sampled])
     assert len(np.unique(colours)) == 300
 
 
@@ -398,25 +398,25 @@ def test_an_option_does_not_shift_the_others() -> None:
     assert (rotated.colour == 1).all()
 
 
-def test_draws_fill_their_ranges_evenly() -> None:
-    drawn = sample_params(STANDARD, 0, 0, range(4000))
+def test_parameters_fill_their_ranges_uniformly() -> None:
+    sampled = sample_params(STANDARD, 0, 0, range(4000))
     # Standard deviation of a share of 4000 fair coins: 0.8 %; of a mean of them: below 0.01 each.
-    for flips in (drawn.flip_h, drawn.flip_v):
+    for flips in (sampled.flip_h, sampled.flip_v):
         assert flips.mean() == pytest.approx(0.5, abs=0.03)
-    assert (drawn.flip_h & drawn.flip_v).mean() == pytest.approx(0.25, abs=0.03)
+    assert (sampled.flip_h & sampled.flip_v).mean() == pytest.approx(0.25, abs=0.03)
     uniform = {
-        "angle_deg": drawn.angle_deg / 180,
-        "zoom": np.log(drawn.zoom) / np.log(1.25),
-        "contrast": np.log(drawn.contrast) / np.log(1.2),
-        "brightness": drawn.brightness / 0.1,
-        "colour": np.log(drawn.colour) / np.log(1.1),
+        "angle_deg": sampled.angle_deg / 180,
+        "zoom": np.log(sampled.zoom) / np.log(1.25),
+        "contrast": np.log(sampled.contrast) / np.log(1.2),
+        "brightness": sampled.brightness / 0.1,
+        "colour": np.log(sampled.colour) / np.log(1.1),
     }
     cameras = sample_params(CAMERAS, 0, 0, range(4000))
     uniform |= {
         "detail": np.log(cameras.detail) / np.log(1.5),
         "sharpness": cameras.sharpness / 0.8,
         "noise": 2 * cameras.noise / 0.04 - 1,
-        "light": cameras.light.reshape(4000, 9) / 0.3,
+        "illumination": cameras.illumination.reshape(4000, 9) / 0.3,
         "grey": 2 * cameras.grey / 0.7 - 1,
     }
     for name, values in uniform.items():
@@ -425,7 +425,7 @@ def test_draws_fill_their_ranges_evenly() -> None:
         assert values.mean() == pytest.approx(0, abs=0.04), name
         assert values.std() == pytest.approx(1 / math.sqrt(3), abs=0.02), name
     table = np.stack([values for values in uniform.values() if values.ndim == 1])
-    table = np.concatenate([table, uniform["colour"].T, uniform["light"].T])
+    table = np.concatenate([table, uniform["colour"].T, uniform["illumination"].T])
     assert len(table) == 20
     blurred = cameras.blur_px[cameras.blur_px > 0]
     assert len(blurred) == pytest.approx(2000, abs=120)
@@ -441,15 +441,15 @@ def test_draws_fill_their_ranges_evenly() -> None:
     assert np.abs(between).max() < 0.075
 
 
-# Light and colour.
+# Brightness, contrast and colour.
 
 
 def test_brightness_contrast_and_colour_by_hand() -> None:
     image = torch.tensor([0.2, 0.4]).reshape(1, 1, 1, 2).repeat(1, 3, 1, 1)  # mean 0.3
-    drawn = params(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
+    sampled = params(contrast=2.0, brightness=0.1, colour=(1.0, 0.5, 2.0))
     # 2 * (0.2 - 0.3) + 0.3 + 0.1 = 0.2 and 2 * 0.1 + 0.4 = 0.6; 2 * 0.6 is clamped to 1.
     expected = torch.tensor([[0.2, 0.6], [0.1, 0.3], [0.4, 1.0]]).reshape(1, 3, 1, 2)
-    torch.testing.assert_close(apply_photometric(drawn, image), expected)
+    torch.testing.assert_close(apply_photometric(sampled, image), expected)
     darker = apply_photometric(params(brightness=-0.3), image)
     torch.testing.assert_close(darker[0, 0, 0], torch.tensor([0.0, 0.1]))
 
@@ -457,23 +457,25 @@ def test_brightness_contrast_and_colour_by_hand() -> None:
 def test_colour_is_per_image_and_leaves_its_input_alone() -> None:
     image = noise(6, 3, 8, 8)
     before = image.clone()
-    drawn = sample_params(STANDARD, 0, 0, range(6))
-    after = apply_photometric(drawn, image)
+    sampled = sample_params(STANDARD, 0, 0, range(6))
+    after = apply_photometric(sampled, image)
     assert torch.equal(image, before)
     assert after.min() >= 0
     assert after.max() <= 1
     for n in range(6):
         mean = image[n].mean()
-        expected = float(drawn.contrast[n]) * (image[n] - mean) + mean + float(drawn.brightness[n])
-        expected = expected * torch.from_numpy(drawn.colour[n])[:, None, None]
+        expected = (
+            float(sampled.contrast[n]) * (image[n] - mean) + mean + float(sampled.brightness[n])
+        )
+        expected = expected * torch.from_numpy(sampled.colour[n])[:, None, None]
         torch.testing.assert_close(after[n], expected.clamp(0, 1))
 
 
-# Detail, light, sharpness and noise.
+# Local contrast, illumination, sharpness, blur, grey and noise.
 
 
 @pytest.mark.parametrize("hw", [(64, 64), (40, 70), (9, 5)])
-def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
+def test_detail_scales_the_difference_to_the_local_mean(hw: tuple[int, int]) -> None:
     flat = torch.full((1, 3, *hw), 0.4)
     torch.testing.assert_close(apply_photometric(params(detail=2.0), flat), flat)
     line = flat.clone()
@@ -482,15 +484,15 @@ def test_detail_stretches_around_the_surroundings(hw: tuple[int, int]) -> None:
     faded = apply_photometric(params(detail=0.5), line)[0, 0]
     away = 0 if hw[0] > 9 else 1
     drop = [float(one[away].mean() - one[hw[0] // 2].mean()) for one in (stretched, faded)]
-    # The surroundings are a little darker where the line is, so the factor is not quite whole.
+    # The local mean is a little darker at the line, so the factor is not exact.
     assert drop[0] == pytest.approx(0.2, rel=0.1)
     assert drop[1] == pytest.approx(0.05, rel=0.1)
 
 
-def test_light_is_smooth_passes_its_values_and_is_one_for_all_channels() -> None:
+def test_illumination_is_smooth_interpolates_its_grid_and_is_equal_for_all_channels() -> None:
     image = torch.full((1, 3, 65, 65), 0.5)
     grid = np.array([[0.2, 0, -0.2], [0.1, 0.3, 0], [-0.1, 0, 0.2]])
-    lit = apply_photometric(params(light=grid), image)[0]
+    lit = apply_photometric(params(illumination=grid), image)[0]
     torch.testing.assert_close(lit[0], lit[1])
     torch.testing.assert_close(lit[0], lit[2])
     found = (lit[0, ::32, ::32] / 0.5).log().numpy()
@@ -513,9 +515,9 @@ def test_sharpness_blurs_and_sharpens_a_dot_by_hand() -> None:
 def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
     image = torch.zeros(2, 3, 31, 31)
     image[..., 15, 15] = 1.0
-    drawn = params(2, blur_px=sd)
-    drawn.blur_px[1] = 2.5  # its neighbour in the batch does not change a sample
-    spread = apply_photometric(drawn, image)[0, 1].double()
+    sampled = params(2, blur_px=sd)
+    sampled.blur_px[1] = 2.5  # its neighbour in the batch does not change a sample
+    spread = apply_photometric(sampled, image)[0, 1].double()
     assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
     offsets = (torch.arange(31) - 15.0).square().double()
     taps = np.exp(-(np.arange(-15, 16) ** 2) / (2 * max(sd, 1e-3) ** 2))
@@ -527,7 +529,7 @@ def test_blur_spreads_a_dot_by_its_deviation(sd: float) -> None:
 
 
 def gaussian(image: np.ndarray, sd: float) -> np.ndarray:
-    """Each plane of (C, H, W) under a Gaussian of three deviations' reach, in double precision."""
+    """Each plane of (C, H, W) under a Gaussian cut at three deviations, in double precision."""
     offsets = np.arange(-math.ceil(3 * sd), math.ceil(3 * sd) + 1)
     taps = np.exp(-(offsets**2) / (2 * sd**2))
     return filtered(image, taps / taps.sum())
@@ -539,11 +541,11 @@ def filtered(image: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("hw", [(40, 33), (4, 7)])
-def test_blur_equals_a_plain_filter_and_spares_who_drew_none(hw: tuple[int, int]) -> None:
+def test_blur_equals_a_plain_filter_and_leaves_samples_without_blur(hw: tuple[int, int]) -> None:
     image = noise(3, 3, *hw)
-    drawn = params(3)
-    drawn.blur_px[:] = [0, 0.7, 2.3]
-    blurred = apply_photometric(drawn, image)
+    sampled = params(3)
+    sampled.blur_px[:] = [0, 0.7, 2.3]
+    blurred = apply_photometric(sampled, image)
     assert torch.equal(blurred[0], image[0])
     for n, sd in ((1, 0.7), (2, 2.3)):
         np.testing.assert_allclose(blurred[n], gaussian(image[n].numpy(), sd), atol=1e-6)
@@ -558,7 +560,7 @@ def test_sharpness_equals_a_plain_filter(share: float) -> None:
     np.testing.assert_allclose(changed[0], expected.clip(0, 1), atol=1e-6)
 
 
-def surroundings(plane: np.ndarray, side: int) -> np.ndarray:
+def local_mean(plane: np.ndarray, side: int) -> np.ndarray:
     """Means of blocks, of those with their neighbours, then linear between the middles."""
     rows, columns = (-(-length // side) for length in plane.shape)
     blocks = np.array(
@@ -584,13 +586,13 @@ def test_detail_equals_a_plain_mean_of_blocks(hw: tuple[int, int]) -> None:
     image = noise(1, 3, *hw) * 0.2 + 0.4
     changed = apply_photometric(params(detail=1.7), image)[0].numpy()
     for plane, found in zip(image[0].numpy().astype(np.float64), changed, strict=True):
-        around = surroundings(plane, min(16, *hw))
-        np.testing.assert_allclose(found, around + 1.7 * (plane - around), atol=1e-5)
+        mean = local_mean(plane, min(16, *hw))
+        np.testing.assert_allclose(found, mean + 1.7 * (plane - mean), atol=1e-5)
 
 
 def test_grey_by_hand() -> None:
     image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1)
-    # The grey picture is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
+    # The grey image is 0.2 * 0.2 + 0.3 * 0.4 + 0.5 * 0.9 = 0.61.
     half = apply_photometric(params(grey=0.5), image).flatten()
     torch.testing.assert_close(half, torch.tensor([0.405, 0.505, 0.755]))
     torch.testing.assert_close(
@@ -600,7 +602,7 @@ def test_grey_by_hand() -> None:
 
 def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
     image = torch.full((3, 3, 64, 64), 0.5)
-    drawn = sample_params(CAMERAS, 0, 0, [0, 1, 2])
+    sampled = sample_params(CAMERAS, 0, 0, [0, 1, 2])
     quiet = params(3)
     only_noise = AugmentParams(
         **{
@@ -608,19 +610,19 @@ def test_noise_has_its_deviation_and_belongs_to_the_sample() -> None:
             for f in fields(AugmentParams)
             if not f.name.startswith("noise")
         },
-        noise=drawn.noise,
-        noise_seed=drawn.noise_seed,
+        noise=sampled.noise,
+        noise_seed=sampled.noise_seed,
     )
     noisy = apply_photometric(only_noise, image) - 0.5
     for n in range(3):
-        assert float(noisy[n].std()) == pytest.approx(float(drawn.noise[n]), rel=0.03)
+        assert float(noisy[n].std()) == pytest.approx(float(sampled.noise[n]), rel=0.03)
         alone = apply_photometric(sample(only_noise, n), image[n : n + 1]) - 0.5
         assert torch.equal(alone[0], noisy[n])
-    assert not torch.equal(noisy[0] / drawn.noise[0], noisy[1] / drawn.noise[1])
+    assert not torch.equal(noisy[0] / sampled.noise[0], noisy[1] / sampled.noise[1])
 
 
 def only_noise(num: int, **changes: object) -> Tensor:
-    """Noise of a deviation of 1 whose middle is not clamped away, as it was added."""
+    """Noise scaled to unit deviation, on an image so grey that nothing is clamped."""
     image = torch.full((num, 3, 96, 96), 0.5)
     return (apply_photometric(params(num, noise=0.05, **changes), image) - 0.5) / 0.05
 
@@ -637,14 +639,14 @@ def test_noise_is_normal_and_its_values_are_independent() -> None:
         assert abs(float((flat[step:] * flat[:-step]).mean())) < 0.03, step
 
 
-def test_noise_of_two_samples_has_nothing_in_common() -> None:
-    drawn = sample_params(CAMERAS, 0, 0, range(6))
-    fields_of = [only_noise(1, noise_seed=int(seed)).flatten() for seed in drawn.noise_seed]
+def test_noise_of_two_samples_is_uncorrelated() -> None:
+    sampled = sample_params(CAMERAS, 0, 0, range(6))
+    fields_of = [only_noise(1, noise_seed=int(seed)).flatten() for seed in sampled.noise_seed]
     between = torch.corrcoef(torch.stack(fields_of)) - torch.eye(6)
     assert float(between.abs().max()) < 0.03
 
 
-def test_noise_of_a_large_image_does_not_come_again() -> None:
+def test_noise_of_a_large_image_does_not_repeat() -> None:
     image = torch.full((1, 3, 700, 800), 0.5)
     noisy = apply_photometric(params(noise=0.05, noise_seed=987_654_321), image) - 0.5
     flat = noisy.flatten() / 0.05
@@ -656,10 +658,10 @@ def test_noise_of_a_large_image_does_not_come_again() -> None:
 
 def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
     image = noise(4, 3, 48, 48)
-    drawn = sample_params(CAMERAS, 3, 1, range(4))
-    together = apply_photometric(drawn, image)
+    sampled = sample_params(CAMERAS, 3, 1, range(4))
+    together = apply_photometric(sampled, image)
     for n in range(4):
-        alone = apply_photometric(sample(drawn, n), image[n : n + 1])
+        alone = apply_photometric(sample(sampled, n), image[n : n + 1])
         torch.testing.assert_close(alone[0], together[n], rtol=0, atol=1e-6)
     assert (together.min(), together.max()) == (0, 1)
 
@@ -668,9 +670,9 @@ def test_the_batch_does_not_change_a_sample_and_all_stays_in_range() -> None:
 def test_gpu_gives_the_same_patches() -> None:
     side = window_px(STANDARD, 32)
     window = noise(4, 5, side, side)
-    drawn = sample_params(STANDARD, 0, 0, range(4))
-    ours = apply_geometry(drawn, window.cuda(), (32, 32))
+    sampled = sample_params(STANDARD, 0, 0, range(4))
+    ours = apply_geometry(sampled, window.cuda(), (32, 32))
     torch.testing.assert_close(
-        ours.cpu(), apply_geometry(drawn, window, (32, 32)), rtol=0, atol=1e-3
+        ours.cpu(), apply_geometry(sampled, window, (32, 32)), rtol=0, atol=1e-3
     )
-    assert apply_photometric(drawn, ours[:, :3]).is_cuda
+    assert apply_photometric(sampled, ours[:, :3]).is_cuda

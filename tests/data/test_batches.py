@@ -122,7 +122,7 @@ def test_a_shrunk_mask_keeps_the_covered_share() -> None:
     assert small[0, 3] == 0
 
 
-def test_masks_come_back_from_their_bits() -> None:
+def test_packed_masks_are_unpacked_unchanged() -> None:
     masks = np.random.default_rng(0).random((2, 7, 13)) < 0.3
     assert np.array_equal(PackedMasks.pack(masks).unpack(), masks)
 
@@ -148,7 +148,7 @@ def test_statistics_of_a_flat_image_do_not_divide_by_zero() -> None:
     assert (std > 0).all()
 
 
-def test_patches_of_an_epoch_are_dealt_to_the_images_in_turn(root: Path) -> None:
+def test_patches_of_an_epoch_use_the_images_in_turn(root: Path) -> None:
     config = config_of(root, "data.patches_per_image=null", "data.patches_per_epoch=6")
     own = sampler(config)
     assert len(own) == 6
@@ -171,6 +171,6 @@ def test_the_working_diameter_follows_the_cameras_angle(
     assert fov_diameter_px(sample.fov_mask) == pytest.approx(expected, rel=0.02)
 
 
-def test_native_size_knows_no_angle(root: Path) -> None:
+def test_native_size_does_not_depend_on_the_angle(root: Path) -> None:
     data = config_of(root, "data.fov_diameter_px=null", "data.fov_angle_deg=30").data
     assert data.working_diameter_px is None

@@ -30,7 +30,7 @@ def test_points_of_a_circle_give_that_circle(arc: float) -> None:
     assert (circle.x, circle.y, circle.radius) == pytest.approx((100.25, -7.5, 33.3), abs=1e-6)
 
 
-def test_a_mean_far_from_zero_costs_no_digits() -> None:
+def test_a_mean_far_from_zero_loses_no_precision() -> None:
     circle = consensus_circle(around(1e6, 2e6, 50, 100), tolerance=0.5)
     assert circle is not None
     assert (circle.x - 1e6, circle.y - 2e6, circle.radius) == pytest.approx((0, 0, 50), abs=1e-6)
@@ -151,7 +151,7 @@ def test_filled_holds_the_pixels_whose_centres_lie_inside() -> None:
     assert not Circle(2, 1, 1, left=2.5, bottom=0.9).filled(4, 4)[:, :3].any()
 
 
-def test_enlarged_keeps_its_place_on_a_picture_with_more_pixels() -> None:
+def test_enlarged_keeps_its_position_in_an_image_with_more_pixels() -> None:
     # Pixel 0 becomes pixels 0 to 3, whose middle is 1.5.
     assert Circle(0, 1, 2, left=-0.5).enlarged(4) == Circle(1.5, 5.5, 8, left=-0.5)
     circle = Circle(20.3, 17.8, 12.4, bottom=25.5)

@@ -1,4 +1,4 @@
-"""Images beyond data.cache_gb: the same bits, no memory, no file left behind."""
+"""Images beyond data.cache_gb: bit-identical, out of memory, and no file is left behind."""
 
 import errno
 import gc
@@ -124,7 +124,7 @@ def test_stored_images_take_no_memory_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_in_a_line(root: Path, monkeypatch) -> None:
+def test_a_full_disk_is_a_one_line_error(root: Path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

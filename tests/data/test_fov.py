@@ -1,4 +1,4 @@
-"""The field of view that is found, against masks drawn by hand and against drawn discs."""
+"""Detection of the field of view, against masks marked by hand and against synthetic discs."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ def disc(height: int, width: int, cy: float, cx: float, radius: float) -> np.nda
     return (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
 
 
-def fundus_image(fov: np.ndarray, noise: float = 4.0) -> np.ndarray:
+def bright_disc(fov: np.ndarray, noise: float = 4.0) -> np.ndarray:
     random = np.random.default_rng(0)
     y, x = np.mgrid[: fov.shape[0], : fov.shape[1]] / max(fov.shape)
     colour = np.stack([150 + 60 * x, 70 + 30 * y, 30 + 10 * x], axis=-1)
@@ -38,10 +38,10 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     ],
     ids=["round", "cut above and below", "shifted", "small", "cut at the left"],
 )
-def test_drawn_discs_are_found_and_measured(shape: tuple[int, ...]) -> None:
+def test_synthetic_discs_are_found_and_measured(shape: tuple[int, ...]) -> None:
     height, width, cy, cx, radius = shape
     fov = disc(height, width, cy, cx, radius)
-    found = find_fov(fundus_image(fov))
+    found = find_fov(bright_disc(fov))
     assert iou(found, fov) >= 0.9995
     assert fov_diameter_px(fov) == pytest.approx(2 * radius, rel=0.002)
     assert fov_diameter_px(found) == pytest.approx(2 * radius, rel=0.002)
@@ -54,21 +54,21 @@ def test_drawn_discs_are_found_and_measured(shape: tuple[int, ...]) -> None:
 )
 def test_tiny_discs_are_found(shape: tuple[int, ...]) -> None:
     fov = disc(*shape)
-    found = find_fov(fundus_image(fov))
+    found = find_fov(bright_disc(fov))
     assert iou(found, fov) >= 0.97
     assert fov_diameter_px(found) == pytest.approx(2 * shape[-1], rel=0.05)
 
 
 def test_a_small_disc_off_the_middle_is_found() -> None:
     fov = disc(800, 1200, 620, 900, 120)
-    found = find_fov(fundus_image(fov))
+    found = find_fov(bright_disc(fov))
     assert iou(found, fov) >= 0.99
     assert fov_diameter_px(found) == pytest.approx(240, rel=0.01)
 
 
 def test_bright_marks_outside_do_not_count() -> None:
     fov = disc(600, 700, 300, 350, 270)
-    image = fundus_image(fov)
+    image = bright_disc(fov)
     image[10:40, 10:120] = 250
     image[20:60, 480:540] = 220
     assert iou(find_fov(image), fov) >= 0.99
@@ -78,7 +78,7 @@ def test_black_bars_cut_the_disc_and_leave_its_diameter() -> None:
     fov = disc(600, 700, 300, 350, 290)
     fov[:90] = False
     fov[511:] = False
-    found = find_fov(fundus_image(fov))
+    found = find_fov(bright_disc(fov))
     assert iou(found, fov) >= 0.995
     assert not found[:89].any()
     assert not found[512:].any()
@@ -89,7 +89,7 @@ def test_black_bars_cut_the_disc_and_leave_its_diameter() -> None:
 def test_a_dark_side_of_the_retina_stays_inside() -> None:
     fov = disc(600, 600, 300, 300, 270)
     light = 0.04 + 0.96 * np.clip((np.arange(600) - 30) / 200, 0, 1)
-    image = (fundus_image(fov, noise=1) * light[None, :, None]).astype(np.uint8)
+    image = (bright_disc(fov, noise=1) * light[None, :, None]).astype(np.uint8)
     assert iou(find_fov(image), fov) >= 0.97
 
 
@@ -108,7 +108,7 @@ def oval_field() -> np.ndarray:
     ("fov", "longer"), [(square_field(), 479), (oval_field(), 631)], ids=["square", "oval"]
 )
 def test_a_field_that_is_not_round_keeps_its_shape(fov: np.ndarray, longer: int) -> None:
-    image = fundus_image(fov)
+    image = bright_disc(fov)
     image[5:25, 5:60] = 250
     image[200:212, 200:420] = 10
     found = find_fov(image)
@@ -121,7 +121,7 @@ def test_a_field_that_is_not_round_keeps_its_shape(fov: np.ndarray, longer: int)
 def test_a_field_goes_on_to_the_frame_where_it_is_darker_there() -> None:
     fov = np.zeros((400, 480), bool)
     fov[40:360] = True
-    image = fundus_image(fov)
+    image = bright_disc(fov)
     image[:, :5] //= 4
     found = find_fov(image)
     assert found[45:355].all()
@@ -130,7 +130,7 @@ def test_a_field_goes_on_to_the_frame_where_it_is_darker_there() -> None:
 
 def test_without_a_dark_surround_all_is_inside() -> None:
     everything = np.ones((200, 300), bool)
-    assert find_fov(fundus_image(everything)).all()
+    assert find_fov(bright_disc(everything)).all()
     assert fov_diameter_px(everything) == 300
 
 
@@ -142,7 +142,7 @@ def test_a_vignetted_full_frame_is_all_inside() -> None:
     assert find_fov(image).all()
 
 
-def test_a_black_picture_has_no_field_of_view() -> None:
+def test_a_black_image_has_no_field_of_view() -> None:
     black = np.zeros((300, 400, 3), np.uint8)
     assert not find_fov(black).any()
     assert not find_fov(black[:1, :1]).any()
@@ -166,7 +166,7 @@ def test_every_small_size_is_answered() -> None:
     for height in (*range(1, 9), 20, 33):
         for width in (*range(1, 9), 21, 64):
             fov = disc(height, width, height / 2, width / 2, min(height, width) / 2)
-            for image in (random.integers(0, 256, (height, width, 3), np.uint8), fundus_image(fov)):
+            for image in (random.integers(0, 256, (height, width, 3), np.uint8), bright_disc(fov)):
                 found = find_fov(image)
                 assert found.shape == (height, width)
                 assert found.dtype == bool
@@ -190,11 +190,11 @@ def test_chase_db1_with_dark_sides(real_data: Path, identifier: str) -> None:
 
 @pytest.mark.parametrize(("longer", "least"), [(300, 0.995), (64, 0.98), (48, 0.97), (20, 0.8)])
 def test_chase_db1_reduced(real_data: Path, longer: int, least: float) -> None:
-    picture = Image.open(real_data / "CHASE_DB1" / "Image_14R.jpg")
-    found = Image.fromarray(find_fov(np.asarray(picture)).astype(np.uint8) * np.uint8(255))
-    size = (longer, round(longer * picture.height / picture.width))
+    image = Image.open(real_data / "CHASE_DB1" / "Image_14R.jpg")
+    found = Image.fromarray(find_fov(np.asarray(image)).astype(np.uint8) * np.uint8(255))
+    size = (longer, round(longer * image.height / image.width))
     expected = np.asarray(found.resize(size, Image.Resampling.BOX)) >= 128
-    reduced = picture.resize(size, Image.Resampling.LANCZOS)
+    reduced = image.resize(size, Image.Resampling.LANCZOS)
     assert iou(find_fov(np.asarray(reduced)), expected) >= least
 
 

@@ -1,4 +1,4 @@
-"""Images that stay on a device, cut there as they are cut on the processor."""
+"""Images kept on a device: windows are cropped there as on the CPU."""
 
 from pathlib import Path
 

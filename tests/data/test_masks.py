@@ -1,4 +1,4 @@
-"""One file to one 0/1 mask: every spelling gives the same array, every doubt is refused by name."""
+"""Reading masks: every encoding gives the same 0/1 array, and ambiguous files are refused."""
 
 import io
 import struct
@@ -73,7 +73,7 @@ def with_8_bit_colour_map(tiff: bytes) -> bytes:
 
 @pytest.fixture
 def file(tmp_path: Path):
-    """Writes bytes under a name and gives the path."""
+    """Write bytes under a name and return the path."""
 
     def write(content: bytes, name: str = "x.png") -> Path:
         path = tmp_path / name
@@ -95,7 +95,7 @@ def colours(*channels: np.ndarray) -> np.ndarray:
 
 BLACK_WHITE = [(0, 0, 0), (255, 255, 255)]
 RED = [(0, 0, 0), (255, 0, 0)]
-SPELLINGS = {
+ENCODINGS = {
     "1-bit png": encoded(Image.fromarray(WHITE).convert("1"), "PNG"),
     "1-bit bmp": encoded(Image.fromarray(WHITE).convert("1"), "BMP"),
     "1-bit pbm": encoded(Image.fromarray(WHITE).convert("1"), "PPM"),
@@ -146,18 +146,18 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SPELLINGS)
-def test_every_spelling_of_a_mask_gives_the_same_array(name: str, file) -> None:
-    mask = read_mask(file(SPELLINGS[name]), PLAIN, 1)
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_every_encoding_of_a_mask_gives_the_same_array(name: str, file) -> None:
+    mask = read_mask(file(ENCODINGS[name]), PLAIN, 1)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, MASK)
-    fov = read_fov_mask(file(SPELLINGS[name]), 1)
+    fov = read_fov_mask(file(ENCODINGS[name]), 1)
     assert fov.dtype == np.bool_
     np.testing.assert_array_equal(fov, MASK == 1)
 
 
-def test_the_8_bit_colour_map_is_what_pillow_turns_black() -> None:
-    with Image.open(io.BytesIO(SPELLINGS["palette tiff of 8 bits"])) as image:
+def test_pillow_alone_reads_the_8_bit_colour_map_as_black() -> None:
+    with Image.open(io.BytesIO(ENCODINGS["palette tiff of 8 bits"])) as image:
         assert image.mode == "P"
         assert image.convert("RGB").getextrema() == ((0, 0), (0, 0), (0, 0))
 
@@ -280,7 +280,7 @@ def test_a_mask_that_can_be_read_in_two_ways_is_refused(name: str, file) -> None
         assert error.found == found
 
 
-def test_every_doubt_names_the_option_that_decides() -> None:
+def test_every_ambiguity_names_the_key_that_decides() -> None:
     for kind in (masks.ONE_COLOUR, masks.NO_BLACK, masks.NOT_TWO_VALUED, masks.MIN_IS_WHITE):
         assert "data.mask_foreground" in kind
     assert "data.mask_threshold" in masks.NOT_TWO_VALUED
@@ -323,11 +323,11 @@ def test_the_brightest_channel_counts_for_the_threshold(file) -> None:
     np.testing.assert_array_equal(white, np.ones((H, W)))
 
 
-def test_a_threshold_never_empties_a_mask_in_silence(file) -> None:
+def test_a_threshold_never_silently_empties_a_mask(file) -> None:
     """Values 0/1/2 are far below half of 255, and 0/255 below half of 65535."""
     how = rule(threshold=0.5)
     for name in ("L 0/1", "gif 0/1", "16-bit 0/1", "16-bit 0/255", "almost black"):
-        assert refusal(file(SPELLINGS[name]), how).kind == masks.TOO_DARK
+        assert refusal(file(ENCODINGS[name]), how).kind == masks.TOO_DARK
     labels = refusal(file(encoded(THREE, "PNG")), how)
     assert (labels.kind, labels.found) == (masks.TOO_DARK, "3 grey levels 0 1 2")
     lowest = rule(threshold=1.5 / 255)
@@ -335,9 +335,9 @@ def test_a_threshold_never_empties_a_mask_in_silence(file) -> None:
     faint = file(encoded(np.array([[0, 16, 40]], np.uint8), "PNG"))
     assert not read_mask(faint, how, 1).any()
     for name in ("32-bit 0/1 tiff", "float 0/255"):
-        assert refusal(file(SPELLINGS[name]), how).kind == masks.UNKNOWN_FULL_SCALE
+        assert refusal(file(ENCODINGS[name]), how).kind == masks.UNKNOWN_FULL_SCALE
     for name in ("1-bit png", "float 0/1", "16-bit 0/65535", "L 0/255", "pgm of 1"):
-        np.testing.assert_array_equal(read_mask(file(SPELLINGS[name]), how, 1), MASK)
+        np.testing.assert_array_equal(read_mask(file(ENCODINGS[name]), how, 1), MASK)
 
 
 # The rule: foreground
@@ -361,11 +361,11 @@ def test_a_threshold_never_empties_a_mask_in_silence(file) -> None:
         (encoded(THREE.astype(np.uint16) * 300, "PNG"), ("600",), THREE == 2),
         (encoded(THREE.astype(np.int32) * 70000, "TIFF"), ("70000",), THREE == 1),
         (encoded(THREE.astype(np.float32), "TIFF"), ("2",), THREE == 2),
-        (SPELLINGS["1-bit png"], ("255",), MASK == 1),
-        (SPELLINGS["1-bit png"], ("1",), MASK == 1),
-        (SPELLINGS["1-bit png"], ("#ffffff",), MASK == 1),
-        (SPELLINGS["1-bit png"], ("0",), MASK == 0),
-        (SPELLINGS["1-bit png"], ("128",), MASK > 1),
+        (ENCODINGS["1-bit png"], ("255",), MASK == 1),
+        (ENCODINGS["1-bit png"], ("1",), MASK == 1),
+        (ENCODINGS["1-bit png"], ("#ffffff",), MASK == 1),
+        (ENCODINGS["1-bit png"], ("0",), MASK == 0),
+        (ENCODINGS["1-bit png"], ("128",), MASK > 1),
         (encoded(WHITE, "TIFF", **WHITE_IS_0), ("255",), MASK == 1),
         (encoded(WHITE, "TIFF", **WHITE_IS_0), ("0",), MASK == 0),
     ],
@@ -392,8 +392,8 @@ def test_the_alpha_channel_is_read_when_asked_for(file) -> None:
     for name in ("alpha-coded", "alpha-coded, black", "alpha-coded la", "alpha-coded palette"):
         np.testing.assert_array_equal(read_mask(file(REFUSED[name][0]), alpha, 1), MASK, name)
     assert not read_mask(file(REFUSED["clear"][0]), alpha, 1).any()
-    assert refusal(file(SPELLINGS["rgba opaque"]), alpha).kind == masks.ONE_COLOUR
-    assert refusal(file(SPELLINGS["rgb white"]), alpha).kind == masks.NO_ALPHA
+    assert refusal(file(ENCODINGS["rgba opaque"]), alpha).kind == masks.ONE_COLOUR
+    assert refusal(file(ENCODINGS["rgb white"]), alpha).kind == masks.NO_ALPHA
     soft = file(encoded(colours(OPAQUE, GREYS), "PNG"))
     assert refusal(soft, alpha).kind == masks.NOT_TWO_VALUED
     cut = read_mask(soft, rule(threshold=0.5, channel=MaskChannel.alpha), 1)
@@ -423,14 +423,14 @@ def test_a_field_of_view_may_be_everywhere(file) -> None:
     assert read_fov_mask(file(encoded(Image.new("RGB", (W, H), (9, 0, 0)), "PNG")), 1).all()
 
 
-def test_a_image_is_no_field_of_view(file) -> None:
+def test_an_image_is_no_field_of_view_mask(file) -> None:
     inside = disc(96)
-    fundus_image = np.where(inside[..., None], (200, 90, 30), 0).astype(np.uint8)
-    fundus_image[40:50, 40:50] = (250, 200, 90)
+    image = np.where(inside[..., None], (200, 90, 30), 0).astype(np.uint8)
+    image[40:50, 40:50] = (250, 200, 90)
     green_red = palette_image(MASK, [(0, 255, 0), (255, 0, 0)])
     for content in (
-        encoded(fundus_image, "PNG"),
-        encoded(fundus_image, "JPEG"),
+        encoded(image, "PNG"),
+        encoded(image, "JPEG"),
         encoded(GREYS, "PNG"),
         encoded(green_red, "PNG"),
     ):
@@ -449,7 +449,7 @@ def test_a_image_is_no_field_of_view(file) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_orientation_turns_a_mask_as_it_turns_a_image(form: str, file) -> None:
+def test_orientation_rotates_a_mask_like_its_image(form: str, file) -> None:
     for orientation, expected in ((3, MASK[::-1, ::-1]), (6, np.rot90(MASK, -1))):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -481,7 +481,7 @@ RULES = [
 
 @settings(max_examples=300, deadline=None)
 @given(
-    name=st.sampled_from(sorted(SPELLINGS)),
+    name=st.sampled_from(sorted(ENCODINGS)),
     edits=st.lists(
         st.tuples(st.floats(0, 1), st.integers(0, 4), st.binary(max_size=6)), min_size=1, max_size=4
     ),
@@ -490,7 +490,7 @@ RULES = [
 def test_changed_bytes_give_bad_file_or_a_0_1_mask(
     name: str, edits: list[tuple[float, int, bytes]], how: MaskRule, fuzzed: Path
 ) -> None:
-    content = bytearray(SPELLINGS[name])
+    content = bytearray(ENCODINGS[name])
     for where, removed, inserted in edits:
         at = int(where * len(content))
         content[at : at + removed] = inserted

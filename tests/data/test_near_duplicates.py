@@ -1,4 +1,4 @@
-"""Look-alikes are found whatever was done to the file; no two real images are one."""
+"""Near-duplicates are found after any change to the file; different images are not reported."""
 
 import io
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from fundus_cli.config.compose import compose_config
 from fundus_cli.data import near_duplicates
 from fundus_cli.data.dataset import load_dataset
 from fundus_cli.data.near_duplicates import (
-    SAME_PICTURE,
+    MIN_CORRELATION,
     SIGNATURE_PX,
     duplicates_across_splits,
     near_duplicates_across_splits,
@@ -23,7 +23,7 @@ from fundus_cli.data.near_duplicates import (
 )
 
 
-def picture(seed: int) -> tuple[Image.Image, np.ndarray]:
+def synthetic(seed: int) -> tuple[Image.Image, np.ndarray]:
     image, _ = tiny_image(seed, 256)
     y, x = np.mgrid[:256, :256]
     return Image.fromarray(image), (y - 128) ** 2 + (x - 128) ** 2 < (0.46 * 256) ** 2
@@ -49,7 +49,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def test_a_signature_is_a_unit_vector_and_flat_images_have_none() -> None:
-    image, fov = picture(0)
+    image, fov = synthetic(0)
     own = signature_of(image, fov)
     assert own.shape == (SIGNATURE_PX**2,)
     assert float(own @ own) == pytest.approx(1, abs=1e-5)
@@ -58,12 +58,12 @@ def test_a_signature_is_a_unit_vector_and_flat_images_have_none() -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_looks_the_same_and_another_image_does_not(change: str) -> None:
-    image, fov = picture(0)
+def test_a_changed_copy_correlates_and_another_image_does_not(change: str) -> None:
+    image, fov = synthetic(0)
     copy = signature_of(CHANGES[change](image), fov)
-    assert float(signature_of(image, fov) @ copy) > SAME_PICTURE
-    others = [float(signature_of(*picture(seed)) @ copy) for seed in range(1, 8)]
-    assert max(others) < SAME_PICTURE
+    assert float(signature_of(image, fov) @ copy) > MIN_CORRELATION
+    others = [float(signature_of(*synthetic(seed)) @ copy) for seed in range(1, 8)]
+    assert max(others) < MIN_CORRELATION
 
 
 def test_blocks_of_the_table_leave_no_pair_out(
@@ -89,7 +89,7 @@ def config_of(root: Path, *overrides: str) -> TrainConfig:
     return compose_config("train", (f"data.root={root}", "output=x", *overrides))
 
 
-def test_a_look_alike_in_another_split_is_named_and_an_equal_one_is_refused(tmp_path: Path) -> None:
+def test_a_near_duplicate_in_another_split_warns_and_a_duplicate_is_refused(tmp_path: Path) -> None:
     root = write_tiny_set(tmp_path / "data", size=128)
     with Image.open(root / "test_images" / "p6.png") as image:
         as_jpeg(image).save(root / "train_images" / "renamed.jpg", quality=90)
@@ -109,7 +109,7 @@ def test_a_look_alike_in_another_split_is_named_and_an_equal_one_is_refused(tmp_
     assert duplicates_across_splits(dataset.samples) == []
 
 
-def test_persons_on_both_sides_are_named(tmp_path: Path) -> None:
+def test_persons_in_several_splits_are_reported(tmp_path: Path) -> None:
     root = write_tiny_set(tmp_path / "data", train=2, test=1)
     for kind in ("images", "masks"):
         (root / f"train_{kind}" / "p0.png").rename(root / f"train_{kind}" / "07_left.png")

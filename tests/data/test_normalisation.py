@@ -1,4 +1,4 @@
-"""Local normalisation: against its definition, blind to light and surround, the same in a patch."""
+"""Local normalisation: its definition, invariance to illumination and surround, patches."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_smooth_light_and_contrast_drop_out() -> None:
     assert float(before[fov.expand_as(before)].std()) == pytest.approx(1, abs=0.02)
 
 
-def test_the_surround_is_not_seen_and_comes_out_as_nothing() -> None:
+def test_the_surround_is_ignored_and_becomes_zero() -> None:
     image, fov = textured(120), disc(120, 50)
     found = normalise_locally(image, fov)
     other = normalise_locally(torch.where(fov, image, torch.ones(())), fov)
@@ -91,14 +91,14 @@ def test_the_surround_is_not_seen_and_comes_out_as_nothing() -> None:
     assert not found[~fov.expand_as(found)].any()
 
 
-def test_a_flat_image_stays_finite_and_a_glare_is_cut_off() -> None:
+def test_a_flat_image_stays_finite_and_glare_is_clamped() -> None:
     flat = torch.full((1, 3, 64, 64), 0.5)
     assert float(normalise_locally(flat, disc(64, 30)).abs().max()) < 1e-2
     flat[..., 30, 30] = 1.0
     assert float(normalise_locally(flat, disc(64, 30)).max()) == LOCAL_LIMIT
 
 
-def test_a_image_is_the_same_in_any_batch() -> None:
+def test_an_image_is_the_same_in_any_batch() -> None:
     images = torch.cat([textured(90, seed) for seed in range(3)])
     fov = torch.cat([disc(90, radius) for radius in (30, 40, 44)])
     together = normalise_locally(images, fov)
@@ -108,7 +108,7 @@ def test_a_image_is_the_same_in_any_batch() -> None:
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-def test_bytes_keep_it_to_half_a_step() -> None:
+def test_bytes_are_exact_to_half_a_step() -> None:
     rgb = (textured(100)[0] * 255).byte().permute(1, 2, 0).numpy()
     fundus_image = prepare("one", rgb, disc(100, 45)[0, 0].numpy(), "file", None)
     exact, fov = prepared_image(fundus_image, Normalisation.local, CPU)
@@ -118,7 +118,7 @@ def test_bytes_keep_it_to_half_a_step() -> None:
 
 
 def test_a_patch_shows_what_the_whole_image_shows(tmp_path: Path) -> None:
-    """Were a patch normalised by itself, its borders would differ."""
+    """If a patch were normalised on its own, its borders would differ."""
     root = write_tiny_set(tmp_path, train=1, test=1)
     overrides = (
         *("data=folder", f"data.root={root}", "data.val_fraction=0", "augment=none"),

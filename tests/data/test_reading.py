@@ -1,4 +1,4 @@
-"""An image that hangs ends the command in a line; what a thread meets reaches the caller."""
+"""Reading in threads: a hanging file is a one-line error, and exceptions reach the caller."""
 
 import threading
 import time
@@ -48,7 +48,7 @@ def test_the_order_is_that_of_the_files(
     assert totals == [4, 4, 4, 4]
 
 
-def test_a_read_that_never_returns_is_named_in_time(
+def test_a_read_that_never_returns_is_reported_in_time(
     wanted: tuple[list[SampleFiles], DataConfig, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for_ever = threading.Event()
@@ -69,7 +69,7 @@ def test_a_read_that_never_returns_is_named_in_time(
     for_ever.set()
 
 
-def test_what_a_thread_meets_reaches_the_caller(
+def test_exceptions_in_a_thread_reach_the_caller(
     wanted: tuple[list[SampleFiles], DataConfig, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_memory(files: SampleFiles, config: DataConfig, root: Path) -> Sample:
@@ -80,6 +80,6 @@ def test_what_a_thread_meets_reaches_the_caller(
         read_samples(*wanted)
 
 
-def test_nothing_to_read_is_nothing(wanted: tuple[list[SampleFiles], DataConfig, Path]) -> None:
+def test_no_files_give_no_samples(wanted: tuple[list[SampleFiles], DataConfig, Path]) -> None:
     _, config, root = wanted
     assert read_samples([], config, root) == []

@@ -36,7 +36,7 @@ def test_folds_are_a_partition_with_both_eyes_together() -> None:
 
 
 @given(st.sets(st.text("abc0123456789", min_size=1, max_size=6), min_size=12, max_size=40))
-def test_adding_files_moves_no_old_one(names: set[str]) -> None:
+def test_adding_files_moves_no_existing_one(names: set[str]) -> None:
     ids = sorted(names)
     before = hold_out(ids, person=None, val_fraction=0.5, folds=None, fold=0)
     shares = [hash_share(i) for i in ids]

@@ -1,4 +1,4 @@
-"""Pairing by rule: every official layout, every kind of mismatch named, nothing paired by order."""
+"""Pairing by templates: official layouts, every kind of mismatch, nothing paired by order."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def match(root: Path, split: SplitConfig) -> tuple[list[SampleFiles], list[str]]
 PLAIN = SplitConfig(image="images/{id}.*", targets={"vessel": "masks/{id}.*"})
 
 
-def test_pairs_by_id_whatever_the_ending_and_its_case(tmp_path: Path) -> None:
+def test_pairs_by_id_with_any_extension_in_any_case(tmp_path: Path) -> None:
     touch(tmp_path, "images/b.JPG", "images/a.png", "images/c.ppm.gz", "images/d.x.TIFF")
     touch(tmp_path, "masks/c.gif", "masks/b.png", "masks/a.TIF", "masks/d.x.bmp")
     found, problems = match(tmp_path, PLAIN)
@@ -43,7 +43,7 @@ def test_pairs_by_id_whatever_the_ending_and_its_case(tmp_path: Path) -> None:
     ]
 
 
-def test_every_mismatch_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mismatches_are_reported_at_once(tmp_path: Path) -> None:
     touch(tmp_path, "images/1.png", "images/2.png", "images/3.png", "images/3.jpg", "images/E.png")
     touch(tmp_path, "masks/01.png", "masks/3.png", "masks/4.png", "masks/e.png")
     touch(tmp_path, "masks/2.png", "masks/2.gif")
@@ -66,7 +66,7 @@ def test_junk_and_other_files_are_no_images(tmp_path: Path) -> None:
     assert [f.id for f in found] == ["a"]
 
 
-def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+def test_an_empty_folder_names_the_expected_files(tmp_path: Path) -> None:
     _, problems = match(tmp_path, PLAIN)
     assert problems == ["train: no image found; expected (1): images/{id}.*"]
 
@@ -99,7 +99,7 @@ def test_listed_takes_names_and_patterns() -> None:
     assert listed("x[1]", ["*"])
 
 
-def test_an_id_may_stand_in_folder_names(tmp_path: Path) -> None:
+def test_an_id_may_be_part_of_folder_names(tmp_path: Path) -> None:
     touch(tmp_path, "Images/g_002.png", "GT/g_002/SoftMap/g_002_OD.png", "GT/g_003/other.png")
     split = SplitConfig(
         image="Images/g_{id}.png", targets={"disc": "GT/g_{id}/SoftMap/g_{id}_OD.png"}

@@ -124,7 +124,7 @@ def test_a_image_that_goes_away_during_the_run_costs_only_its_picture(
     others = {path: path.read_bytes() for path in images.glob("*.png")}
     arguments = train(tiny_set, "run", "epochs=1")
     result = Forked(tmp_path, *arguments, prepare=gone_after_reading).result()
-    complaint(result, 3, "was read before, and now it cannot be opened", "bring the file back")
+    complaint(result, 3, "now it cannot be opened", "restore the file")
     assert (tmp_path / "run" / "metrics.json").exists()
     for path, content in others.items():
         path.write_bytes(content)

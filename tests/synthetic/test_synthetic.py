@@ -1,4 +1,4 @@
-"""Synthetic images: the laws of the vessels, what an image holds, the files."""
+"""Synthetic images: growth of the vessels, rendering, properties of the images, files."""
 
 import os
 from dataclasses import replace
@@ -31,7 +31,7 @@ KINDS = ("images", "masks", "fov", "arteries", "veins", "discs")
 
 
 @pytest.fixture(scope="module")
-def fundus_images() -> list[SyntheticImage]:
+def synthetic_images() -> list[SyntheticImage]:
     return [render_image(0, index, 256) for index in range(6)]
 
 
@@ -46,7 +46,7 @@ def grown() -> list[tuple[Eye, VesselPieces]]:
 
 
 def contrast(channel: np.ndarray, vessel: np.ndarray, fov: np.ndarray) -> float:
-    """Median over vessel pixels of 1 - level / level of the vessel-free surroundings."""
+    """Median over vessel pixels of 1 - level / level of the vessel-free pixels around them."""
     free = fov & ~binary_dilation(vessel)
     sigma = 6 * len(channel) / 256
     around = gaussian_filter(channel * free, sigma) / (gaussian_filter(free * 1.0, sigma) + 1e-9)
@@ -123,7 +123,7 @@ def test_pieces_of_one_kind(grown: list[tuple[Eye, VesselPieces]]) -> None:
     assert len(arteries.start) + len(veins.start) == len(pieces.start)
 
 
-def test_every_vessel_hangs_on_the_disc(grown: list[tuple[Eye, VesselPieces]]) -> None:
+def test_every_vessel_is_connected_to_the_disc(grown: list[tuple[Eye, VesselPieces]]) -> None:
     for _, pieces in grown:
         ends = {tuple(place) for place in pieces.end}
         roots = np.array([place for place in pieces.start if tuple(place) not in ends])
@@ -161,7 +161,7 @@ def test_a_narrow_calibre_makes_thin_vessels() -> None:
     assert ratio == pytest.approx(0.5)
 
 
-# PageFigure
+# Rendering
 
 
 def test_splat_by_hand() -> None:
@@ -178,7 +178,7 @@ def test_splat_by_hand() -> None:
     np.testing.assert_allclose(plane, expected, rtol=1e-6)
 
 
-def test_the_highest_stamp_stays_whatever_the_order() -> None:
+def test_the_maximum_is_kept_in_any_order() -> None:
     points, width = np.array([[4.5, 4.5], [5.5, 4.5]]), np.array([3.0, 5.0])
     one = splat(points, width, np.array([1.0, 0.3]), 10)
     other = splat(points[::-1], width[::-1], np.array([0.3, 1.0]), 10)
@@ -187,7 +187,7 @@ def test_the_highest_stamp_stays_whatever_the_order() -> None:
     assert one[4, 7] == pytest.approx(0.3 * np.sqrt(1 - 16 / 25))
 
 
-def test_a_stamp_at_the_border_does_not_come_in_on_the_other_side() -> None:
+def test_a_stamp_at_the_border_does_not_wrap_around() -> None:
     plane = splat(np.array([[0.5, 4.5]]), np.array([5.0]), np.array([1.0]), 9)
     assert plane[4, 0] == 1.0
     assert not plane[:, 3:].any()
@@ -220,7 +220,7 @@ def test_field_of_view_by_hand() -> None:
         centre_px=np.array([4.0, 4.0]),
         radius_px=3.0,
         cut_px=2.0,
-        turn=np.eye(2),
+        rotation=np.eye(2),
         view_centre=np.zeros(2),
     )
     rows = (frame.inside() >= 0.5).sum(axis=1)
@@ -231,23 +231,25 @@ def test_field_of_view_by_hand() -> None:
 # Images
 
 
-def test_shapes_and_types(fundus_images: list[SyntheticImage]) -> None:
-    for fundus_image in fundus_images:
-        assert fundus_image.image.shape == (256, 256, 3)
-        assert fundus_image.image.dtype == np.uint8
+def test_shapes_and_types(synthetic_images: list[SyntheticImage]) -> None:
+    for synthetic in synthetic_images:
+        assert synthetic.image.shape == (256, 256, 3)
+        assert synthetic.image.dtype == np.uint8
         for name in STRUCTURES:
-            assert getattr(fundus_image, name).shape == (256, 256)
-            assert getattr(fundus_image, name).dtype == np.bool_
+            assert getattr(synthetic, name).shape == (256, 256)
+            assert getattr(synthetic, name).dtype == np.bool_
 
 
-def test_the_same_seed_and_index_draw_the_same(fundus_images: list[SyntheticImage]) -> None:
+def test_the_same_seed_and_index_give_the_same_image(
+    synthetic_images: list[SyntheticImage],
+) -> None:
     again = render_image(0, 3, 256)
-    np.testing.assert_array_equal(again.image, fundus_images[3].image)
+    np.testing.assert_array_equal(again.image, synthetic_images[3].image)
     for name in STRUCTURES:
-        np.testing.assert_array_equal(getattr(again, name), getattr(fundus_images[3], name))
+        np.testing.assert_array_equal(getattr(again, name), getattr(synthetic_images[3], name))
 
 
-def test_another_seed_index_or_split_draws_another_eye() -> None:
+def test_another_seed_index_or_split_gives_another_eye() -> None:
     first = render_image(0, 0, 64)
     for other in (
         render_image(1, 0, 64),
@@ -257,31 +259,31 @@ def test_another_seed_index_or_split_draws_another_eye() -> None:
         assert (first.vessel != other.vessel).sum() > 100
 
 
-def test_vessel_is_artery_or_vein_and_some_cross(fundus_images: list[SyntheticImage]) -> None:
-    for fundus_image in fundus_images:
-        np.testing.assert_array_equal(fundus_image.vessel, fundus_image.artery | fundus_image.vein)
-        share = (fundus_image.artery & fundus_image.vein).sum() / fundus_image.vessel.sum()
+def test_vessel_is_artery_or_vein_and_some_cross(synthetic_images: list[SyntheticImage]) -> None:
+    for synthetic in synthetic_images:
+        np.testing.assert_array_equal(synthetic.vessel, synthetic.artery | synthetic.vein)
+        share = (synthetic.artery & synthetic.vein).sum() / synthetic.vessel.sum()
         assert 0.005 < share < 0.3
 
 
-def test_share_of_vessels(fundus_images: list[SyntheticImage]) -> None:
-    shares = [p.vessel.sum() / p.fov.sum() for p in fundus_images]
+def test_share_of_vessels(synthetic_images: list[SyntheticImage]) -> None:
+    shares = [p.vessel.sum() / p.fov.sum() for p in synthetic_images]
     assert min(shares) > 0.04
     assert max(shares) < 0.18
     assert 0.08 < np.mean(shares) < 0.14
 
 
-def test_everything_lies_in_a_round_field_of_view(fundus_images: list[SyntheticImage]) -> None:
-    for fundus_image in fundus_images:
+def test_everything_lies_in_a_round_field_of_view(synthetic_images: list[SyntheticImage]) -> None:
+    for synthetic in synthetic_images:
         for name in STRUCTURES:
-            assert not (getattr(fundus_image, name) & ~fundus_image.fov).any()
-        assert 0.55 < fundus_image.fov.mean() < 0.75
-        widest = fundus_image.fov.sum(axis=1).max()
+            assert not (getattr(synthetic, name) & ~synthetic.fov).any()
+        assert 0.55 < synthetic.fov.mean() < 0.75
+        widest = synthetic.fov.sum(axis=1).max()
         assert 0.9 * 256 <= widest <= 0.98 * 256
         # From three pixels off the edge there is only the sensor's own darkness.
-        outside = fundus_image.image[~binary_dilation(fundus_image.fov, iterations=4)]
+        outside = synthetic.image[~binary_dilation(synthetic.fov, iterations=4)]
         assert outside.max() <= 16
-        assert fundus_image.image[fundus_image.fov, 0].mean() > 60
+        assert synthetic.image[synthetic.fov, 0].mean() > 60
 
 
 def test_some_fields_of_view_are_cut() -> None:
@@ -290,36 +292,36 @@ def test_some_fields_of_view_are_cut() -> None:
     assert 2 <= sum(is_cut) <= 12
 
 
-def test_green_is_darker_at_vessels(fundus_images: list[SyntheticImage]) -> None:
-    for fundus_image in fundus_images:
-        off_disc = fundus_image.fov & ~binary_dilation(fundus_image.disc, iterations=3)
-        green = fundus_image.image[..., 1].astype(float)
-        red = fundus_image.image[..., 0].astype(float)
-        at_green = contrast(green, fundus_image.vessel & off_disc, off_disc)
+def test_green_is_darker_at_vessels(synthetic_images: list[SyntheticImage]) -> None:
+    for synthetic in synthetic_images:
+        off_disc = synthetic.fov & ~binary_dilation(synthetic.disc, iterations=3)
+        green = synthetic.image[..., 1].astype(float)
+        red = synthetic.image[..., 0].astype(float)
+        at_green = contrast(green, synthetic.vessel & off_disc, off_disc)
         assert 0.06 < at_green < 0.4
-        assert contrast(red, fundus_image.vessel & off_disc, off_disc) < at_green
+        assert contrast(red, synthetic.vessel & off_disc, off_disc) < at_green
 
 
-def test_veins_are_darker_than_arteries(fundus_images: list[SyntheticImage]) -> None:
-    def darkness(fundus_image: SyntheticImage, mask: np.ndarray) -> float:
-        off_disc = fundus_image.fov & ~binary_dilation(fundus_image.disc, iterations=3)
-        return contrast(fundus_image.image[..., 1].astype(float), mask & off_disc, off_disc)
+def test_veins_are_darker_than_arteries(synthetic_images: list[SyntheticImage]) -> None:
+    def darkness(synthetic: SyntheticImage, mask: np.ndarray) -> float:
+        off_disc = synthetic.fov & ~binary_dilation(synthetic.disc, iterations=3)
+        return contrast(synthetic.image[..., 1].astype(float), mask & off_disc, off_disc)
 
-    veins = [darkness(p, p.vein & ~p.artery) for p in fundus_images]
-    arteries = [darkness(p, p.artery & ~p.vein) for p in fundus_images]
+    veins = [darkness(p, p.vein & ~p.artery) for p in synthetic_images]
+    arteries = [darkness(p, p.artery & ~p.vein) for p in synthetic_images]
     assert np.mean(veins) > 1.1 * np.mean(arteries)
 
 
-def test_the_disc_is_bright_and_the_ground_reddish(fundus_images: list[SyntheticImage]) -> None:
-    for fundus_image in fundus_images:
-        red, green, blue = fundus_image.image[fundus_image.fov].mean(axis=0)
+def test_the_disc_is_bright_and_the_ground_reddish(synthetic_images: list[SyntheticImage]) -> None:
+    for synthetic in synthetic_images:
+        red, green, blue = synthetic.image[synthetic.fov].mean(axis=0)
         assert red > 1.5 * green > 1.5 * blue
-        disc = fundus_image.disc & ~fundus_image.vessel
-        assert fundus_image.image[disc, 1].mean() > 1.3 * green
+        disc = synthetic.disc & ~synthetic.vessel
+        assert synthetic.image[disc, 1].mean() > 1.3 * green
 
 
-def test_the_same_eye_at_every_size(fundus_images: list[SyntheticImage]) -> None:
-    small, large = render_image(0, 0, 128), fundus_images[0]
+def test_the_same_eye_at_every_size(synthetic_images: list[SyntheticImage]) -> None:
+    small, large = render_image(0, 0, 128), synthetic_images[0]
     for name in ("disc", "fov"):
         shrunk = getattr(large, name).reshape(128, 2, 128, 2).mean(axis=(1, 3)) >= 0.5
         own = getattr(small, name)
@@ -337,7 +339,7 @@ def test_there_are_left_and_right_eyes() -> None:
 
 
 def test_contrast_and_share_are_like_those_of_images(
-    fundus_images: list[SyntheticImage], real_data: Path
+    synthetic_images: list[SyntheticImage], real_data: Path
 ) -> None:
     contrasts, shares = [], []
     for name in ("01L", "05R", "09L", "12R"):
@@ -349,10 +351,12 @@ def test_contrast_and_share_are_like_those_of_images(
         fov = array[..., 0] > 30
         contrasts.append(contrast(array[..., 1], vessel, fov))
         shares.append(vessel.sum() / fov.sum())
-    drawn = [contrast(p.image[..., 1].astype(float), p.vessel, p.fov) for p in fundus_images]
-    assert 0.6 < np.mean(drawn) / np.mean(contrasts) < 1.6
+    synthetic = [contrast(p.image[..., 1].astype(float), p.vessel, p.fov) for p in synthetic_images]
+    assert 0.6 < np.mean(synthetic) / np.mean(contrasts) < 1.6
     assert (
-        0.6 < np.mean([p.vessel.sum() / p.fov.sum() for p in fundus_images]) / np.mean(shares) < 1.6
+        0.6
+        < np.mean([p.vessel.sum() / p.fov.sum() for p in synthetic_images]) / np.mean(shares)
+        < 1.6
     )
 
 
@@ -382,13 +386,13 @@ def test_layout_and_ids(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["demo"]
 
 
-def test_files_hold_what_is_drawn(tmp_path: Path) -> None:
+def test_files_contain_the_rendered_image(tmp_path: Path) -> None:
     write_set.write_demo(tmp_path / "demo", small_config(train=1, test=1, seed=5))
     for split, name in (("train", "demo_000"), ("test", "demo_001")):
-        drawn = render_image(5, 0, 64, test=split == "test")
+        rendered = render_image(5, 0, 64, test=split == "test")
         with Image.open(tmp_path / "demo" / f"{split}_images" / f"{name}.jpg") as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 64))
-            difference = np.abs(np.asarray(image).astype(int) - drawn.image)
+            difference = np.abs(np.asarray(image).astype(int) - rendered.image)
         assert 0 < difference.mean() < 8
         for kind, structure in zip(
             KINDS[1:], ("vessel", "fov", "artery", "vein", "disc"), strict=True
@@ -396,7 +400,7 @@ def test_files_hold_what_is_drawn(tmp_path: Path) -> None:
             with Image.open(tmp_path / "demo" / f"{split}_{kind}" / f"{name}.png") as mask:
                 assert (mask.format, mask.mode) == ("PNG", "L")
                 np.testing.assert_array_equal(
-                    np.asarray(mask), np.where(getattr(drawn, structure), 255, 0)
+                    np.asarray(mask), np.where(getattr(rendered, structure), 255, 0)
                 )
 
 
@@ -436,21 +440,23 @@ def test_an_exception_midway_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_faster_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw_while_another_finishes(
+def test_a_process_that_finishes_first_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render_while_another_finishes(
         seed: int, index: int, size_px: int, *, test: bool = False
     ) -> SyntheticImage:
         (tmp_path / "demo").mkdir(exist_ok=True)
         (tmp_path / "demo" / "theirs.txt").write_text("theirs")
         return render_image(seed, index, size_px, test=test)
 
-    monkeypatch.setattr(write_set, "render_image", draw_while_another_finishes)
+    monkeypatch.setattr(write_set, "render_image", render_while_another_finishes)
     write_set.write_demo(tmp_path / "demo", small_config(train=1))
     assert contents(tmp_path) == {"demo/theirs.txt": b"theirs"}
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"file/demo: cannot be written .*data\.root=") as caught:
         write_set.write_demo(tmp_path / "file" / "demo", small_config())
@@ -458,7 +464,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_a_killed_process_of_our_number_left_is_swept_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_with_the_same_id_are_removed(tmp_path: Path) -> None:
     stale = tmp_path / f".demo.{os.getpid()}.tmp" / "train_images"
     stale.mkdir(parents=True)
     (stale / "demo_999.jpg").write_text("half")
