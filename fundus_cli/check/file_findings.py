@@ -163,7 +163,7 @@ FILES = {
         "mask-not-transparent",
         "a mask has no transparency, although data.mask_channel=alpha needs it",
         "this mask stores its structure in its colours",
-        "save all masks alike, or set data.mask_channel=colour",
+        "save all masks in the same way, or set data.mask_channel=colour",
     ),
     masks.MIN_IS_WHITE: error(
         "mask-white-is-zero",

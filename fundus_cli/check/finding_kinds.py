@@ -79,7 +79,7 @@ RULE_EMPTIES = warning(
     "rule-empties-mask",
     "data.mask_threshold or data.mask_foreground empties a mask that is not black",
     "this mask stores the structure as other values",
-    "list its values in data.mask_foreground, or save all masks alike",
+    "list its values in data.mask_foreground, or save all masks in the same way",
 )
 MASK_INVERTED = warning(
     "mask-inverted",

@@ -204,8 +204,8 @@ def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> l
 
 
 def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
-    alike = near_duplicates_across_splits(samples)
-    warnings = [f"warning: near-duplicates in two splits? {list_names(alike)}"] if alike else []
+    similar = near_duplicates_across_splits(samples)
+    warnings = [f"warning: near-duplicates in two splits? {list_names(similar)}"] if similar else []
     if config.person is None:
         return warnings
     splits_by_person = defaultdict(set)

@@ -50,7 +50,7 @@ FOV_NOT_TWO_VALUED = "field-of-view mask has grey levels or colours far from bla
 
 MAX_COLOURS = 256
 LABEL_SHARE = 15 / 255
-"""Levels 0 to 15 of 255 are taken for class indices rather than grey shades."""
+"""Levels 0 to 15 of 255 are taken for class indices rather than grey levels."""
 FOV_EDGE_SHARE = 0.1
 """A JPEG's ringing along the border stays below this share; of an image, more is mid-grey."""
 

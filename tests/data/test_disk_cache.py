@@ -44,7 +44,7 @@ def with_observer2(sample: Sample) -> Sample:
 
 
 def mapping_of(array: np.ndarray) -> object:
-    """The mapped file in which an array lies; None where it lies in memory."""
+    """The mapped file that holds an array; None if it is in memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     owner = array.base.obj if isinstance(array.base, memoryview) else None

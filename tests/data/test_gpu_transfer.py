@@ -92,7 +92,7 @@ def test_batches_are_made_on_a_gpu_without_waiting_for_it(
     """
     own = sampler(root, f"data.normalisation={normalisation}", f"augment={augmentation}")
     for kept in ("_weights", "_block_means", "_normal_numbers"):
-        # What lies ready on a device must not be of another test's making.
+        # Tensors cached on a device must not come from another test.
         monkeypatch.setattr(
             augment_photometric, kept, getattr(augment_photometric, kept).__wrapped__
         )
