@@ -41,13 +41,13 @@ def drawn(number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return (noisy.clip(0, 255) * fov[..., None]).astype(np.uint8), vessel
 
 
-def write_set(root: Path, fundus_images: int, size: int) -> None:
+def write_set(root: Path, num_images: int, size: int) -> None:
     """Drawings that all differ, four fifths of them train."""
     for split in ("train", "test"):
         for kind in ("images", "masks"):
             (root / f"{split}_{kind}").mkdir(parents=True)
-    for number in range(fundus_images):
-        split = "train" if number < 0.8 * fundus_images else "test"
+    for number in range(num_images):
+        split = "train" if number < 0.8 * num_images else "test"
         image, vessel = drawn(number, size)
         Image.fromarray(image).save(root / f"{split}_images/{number}.png", compress_level=1)
         mask = Image.fromarray(vessel.astype(np.uint8) * np.uint8(255))
@@ -91,15 +91,15 @@ def main() -> None:
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
-        write_set(root, arguments.fundus_images, arguments.size)
+        write_set(root, arguments.images, arguments.size)
         for way in WAYS:
             words = [sys.executable, __file__, "--measure", str(root), way]
             done = subprocess.run(words, check=True, capture_output=True, text=True)
             rows[way] = json.loads(done.stdout)
-            per_s = arguments.fundus_images / rows[way]["wall_s"]
+            per_s = arguments.images / rows[way]["wall_s"]
             figures = "  ".join(f"{key} {value:8.1f}" for key, value in rows[way].items())
             print(f"{way:26} {figures}  images/s {per_s:7.0f}")
-    print(json.dumps({"images": arguments.fundus_images, "size": arguments.size, **rows}))
+    print(json.dumps({"images": arguments.images, "size": arguments.size, **rows}))
 
 
 if __name__ == "__main__":

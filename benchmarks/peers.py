@@ -77,7 +77,7 @@ def ours(options: argparse.Namespace, steps: Steps, *more: str) -> int:
 
     keep_freed_memory()
     given = (
-        *("data=chasedb1", f"data.root={options.fundus_images}", f"data.patch_px={options.size}"),
+        *("data=chasedb1", f"data.root={options.folder}", f"data.patch_px={options.size}"),
         *(f"data.patches_per_epoch={options.images}", f"batch_size={options.batch}", *more),
     )
     config = compose_config("train", given)
@@ -93,7 +93,7 @@ class RandomPatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """The usual torch data set: each item decodes an image, cuts a patch and mirrors it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.files, self.options = pairs(options.fundus_images), options
+        self.files, self.options = pairs(options.folder), options
 
     def __len__(self) -> int:
         return int(self.options.images)
@@ -157,7 +157,7 @@ def monai(options: argparse.Namespace, steps: Steps) -> int:
     from monai.networks.nets import BasicUNet
 
     keys = ["image", "mask"]
-    given = pairs(options.fundus_images)
+    given = pairs(options.folder)
     files = [{"image": str(image), "mask": str(mask)} for image, mask in given]
     # The deterministic transforms are cached, the random ones made anew for each patch.
     transform = transforms.Compose(
@@ -235,7 +235,7 @@ def _fit_depth(planned: dict[str, Any], size: int) -> None:
 def _write_for_nnunet(folder: Path, options: argparse.Namespace) -> None:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
-    for fundus_image, mask in pairs(options.fundus_images):
+    for fundus_image, mask in pairs(options.folder):
         Image.open(fundus_image).save(folder / "imagesTr" / f"{fundus_image.stem}_0000.png")
         labels = (np.array(Image.open(mask)) > 0).astype(np.uint8)
         Image.fromarray(labels).save(folder / "labelsTr" / f"{fundus_image.stem}.png")
@@ -267,7 +267,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, float | s
         sizes = (f"--{key}={getattr(options, key)}" for key in ("images", "size", "batch"))
         started = time.time()
         try:
-            command = [sys.executable, __file__, str(options.fundus_images), *sizes]
+            command = [sys.executable, __file__, str(options.folder), *sizes]
             child = children.run([*command, f"--way={name}"])
         except CalledProcessError as error:
             last = error.output.strip().splitlines()[-1:]
@@ -290,7 +290,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, float | s
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=Path, help="the folder of CHASE_DB1")
+    parser.add_argument("folder", type=Path, help="the folder of CHASE_DB1")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)

@@ -64,11 +64,11 @@ def write_checkpoint(path: Path, base_channels: int, working_px: int | None) -> 
     )
 
 
-def ours(weights: Path, fundus_images: Path, output: Path) -> float:
+def ours(weights: Path, images: Path, output: Path) -> float:
     """Seconds of fundus-predict, reading the checkpoint included."""
     lines = [
         quoted(key, str(value))
-        for key, value in (("checkpoint", weights), ("input", fundus_images), ("output", output))
+        for key, value in (("checkpoint", weights), ("input", images), ("output", output))
     ]
     config = compose_config("predict", tuple(lines))
     started = time.perf_counter()
@@ -77,14 +77,14 @@ def ours(weights: Path, fundus_images: Path, output: Path) -> float:
     return time.perf_counter() - started
 
 
-def plain(weights: Path, fundus_images: Path, output: Path, scale: float = 1.0) -> float:
+def plain(weights: Path, images: Path, output: Path, scale: float = 1.0) -> float:
     """Seconds of the loop that a tutorial shows."""
     started = time.perf_counter()
     saved = checkpoint.load(weights)
     model = build_model(saved.config).eval()
     model.load_state_dict(saved.weights)
     output.mkdir()
-    for path in sorted(fundus_images.iterdir()):
+    for path in sorted(images.iterdir()):
         with Image.open(path) as file:
             photo = file.convert("RGB")
         size = photo.size
@@ -103,10 +103,10 @@ def child(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
-def peak_mb(fundus_images: Path, base_channels: int, working_px: int | None) -> float:
+def peak_mb(images: Path, base_channels: int, working_px: int | None) -> float:
     """Peak memory of a process that predicts a folder."""
-    given = [f"--memory-of={fundus_images}", f"--base-channels={base_channels}"]
-    result = child([__file__, str(fundus_images), *given, f"--working-px={working_px or 0}"])
+    given = [f"--memory-of={images}", f"--base-channels={base_channels}"]
+    result = child([__file__, str(images), *given, f"--working-px={working_px or 0}"])
     return float(result.stdout)
 
 
@@ -140,16 +140,16 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     }
     for label, peak in peaks.items():
         print(f"{label:13} {peak:8.0f} MB peak")
-    fundus_images = chosen(options.data / "CHASE_DB1", folder / "chase", options.fundus_images)
+    images = chosen(options.data / "CHASE_DB1", folder / "chase", options.images)
     weights = folder / "net.pt"
     write_checkpoint(weights, options.base_channels, WORKING_PX)
     # The field of view of CHASE_DB1 is about 905 pixels wide.
     kinds = {
-        "ours": lambda out: ours(weights, fundus_images, out),
-        "plain": lambda out: plain(weights, fundus_images, out),
-        "plain_scaled": lambda out: plain(weights, fundus_images, out, WORKING_PX / 905),
+        "ours": lambda out: ours(weights, images, out),
+        "plain": lambda out: plain(weights, images, out),
+        "plain_scaled": lambda out: plain(weights, images, out, WORKING_PX / 905),
     }
-    num = len(list(fundus_images.iterdir()))
+    num = len(list(images.iterdir()))
     seconds = in_turns(kinds, folder, num, options.repeats)
     native = folder / "native.pt"
     write_checkpoint(native, options.base_channels, None)

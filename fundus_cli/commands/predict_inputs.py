@@ -79,20 +79,20 @@ def _kept(paths: Iterable[Path]) -> list[Path]:
     return sorted(p for p in paths if is_readable_name(p.name) and not JUNK.fullmatch(p.name))
 
 
-def target_names(fundus_images: Sequence[Path]) -> list[Path]:
+def target_names(images: Sequence[Path]) -> list[Path]:
     """The path of each image's mask: the image's name with the extension .png.
 
     Where names differ only in the extension (or in case or Unicode form, which some file systems
     do not distinguish), all of them keep their extension before .png; names that are still equal
     are numbered.
     """
-    targets = [path.with_name(image_stem(path.name) + ".png") for path in fundus_images]
+    targets = [path.with_name(image_stem(path.name) + ".png") for path in images]
     groups = defaultdict(list)
     for index, target in enumerate(targets):
         groups[_folded(target)].append(index)
     for indices in groups.values():
         for index in indices if len(indices) > 1 else ():
-            targets[index] = fundus_images[index].with_name(fundus_images[index].name + ".png")
+            targets[index] = images[index].with_name(images[index].name + ".png")
     taken: set[str] = set()
     for index, target in enumerate(targets):
         number = 1

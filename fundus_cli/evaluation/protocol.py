@@ -75,7 +75,7 @@ class Protocol:
 
     def sentence(self, region: str) -> str:
         """The protocol in one sentence that can go into a paper."""
-        fundus_images = "image" if self.num_images == 1 else "images"
+        noun = "image" if self.num_images == 1 else "images"
         ensemble = f"{self.num_models} networks averaged; " if self.num_models > 1 else ""
         mirrored = {
             True: ", averaged over four flips",
@@ -83,7 +83,7 @@ class Protocol:
             None: ", averaged over four flips by some members",
         }[self.tta]
         return (
-            f"{self.num_images} {self.split} {fundus_images} of {self.data} at native size, "
+            f"{self.num_images} {self.split} {noun} of {self.data} at native size, "
             f"{WHERE[region]}; {ensemble}threshold {self.threshold:.4f}, "
             f"{ORIGIN[self.threshold_origin]}; counts summed over images before dividing; "
             f"trained on {self.trained_on}; checkpoint: {self.checkpoint_rule}; "
