@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from conftest import ONE_THREAD, small
+from forked import listen_to_signals, run_command
 
 SITECUSTOMIZE = """
 import json, os, signal, sys, time
@@ -111,12 +113,6 @@ def environment(
     }
 
 
-def listen_to_signals() -> None:
-    """Undo what a shell's `&` and nohup do: processes below them ignore Ctrl-C and hang-ups."""
-    for signum in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_DFL)
-
-
 @contextlib.contextmanager
 def started(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, **popen: Any
@@ -154,7 +150,13 @@ def run(
     timeout: float = 120,
     **popen: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """The command to its end; a hang is a failure."""
+    """The command to its end; a hang is a failure.
+
+    Without `env` and arguments for Popen it is a fork of this process instead of a new interpreter.
+    """
+    if env is None and not popen:
+        with tempfile.TemporaryDirectory() as scratch:
+            return run_command(folder, *arguments, scratch=Path(scratch), timeout=timeout)
     with started(folder, *arguments, env=env, **popen) as process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(arguments, process.returncode, out or "", err or "")
