@@ -74,9 +74,31 @@ MAX_NAMES_SHOWN = 100
 """Maximum number of names listed per kind of problem; the rest is only counted."""
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Escape control and formatting characters, as in `\\x1b[2J`.
+
+    Names of files and texts in a stranger's files could otherwise clear a terminal, reverse the
+    direction of writing or add lines that look like the program's own.
+
+    Args:
+        text: any text. Bytes of a name that are not UTF-8 (surrogates) stay: streams escape them.
+        keep: characters to leave as they are, such as the line breaks of a message.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep or "\ud800" <= c <= "\udfff" else _escaped(c)
+        for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def list_names(names: Iterable[str]) -> str:
     """Sorted names separated by commas; when there are too many, the rest is counted."""
-    ordered = sorted(names)
+    ordered = sorted(map(printable, names))
     shown = ", ".join(ordered[:MAX_NAMES_SHOWN])
     rest = len(ordered) - MAX_NAMES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown

@@ -11,7 +11,7 @@ import traceback
 from functools import partial
 from pathlib import Path
 
-from fundus_cli.errors import FundusError, Interrupted
+from fundus_cli.errors import FundusError, Interrupted, printable
 from fundus_cli.run.machine_errors import trouble
 from fundus_cli.run.signals import StopRequest
 
@@ -79,7 +79,7 @@ def _told(name: str, error: FundusError | Interrupted) -> int:
     with contextlib.suppress(OSError):
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"fundus-{name}: {error}", file=sys.stderr)
+        print(f"fundus-{name}: {printable(str(error), keep=chr(10))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fundus_cli.config.overrides import quoted
+from fundus_cli.errors import printable
 from fundus_cli.report.run_files import JOB_FILE
 from fundus_cli.run.files import write_json
 from fundus_cli.run.folder import read_summary
@@ -39,7 +40,7 @@ def run_job(
             _note(folder, overrides, "not run", None, "the sweep was stopped", 0.0)
         return None
     started = time.monotonic()
-    print(f"[{folder.name}] {' '.join(overrides) or '(defaults)'}", flush=True)
+    print(printable(f"[{folder.name}] {' '.join(overrides) or '(defaults)'}"), flush=True)
     with subprocess.Popen(
         _command(program, folder, overrides, config_dir),
         stderr=subprocess.PIPE,

@@ -16,7 +16,13 @@ from fundus_cli.errors import ConfigError, Problems, RunFolderError
 from fundus_cli.evaluation.scoring import trained_on
 from fundus_cli.inference.network import SegmentationNetwork
 from fundus_cli.run.context import Context
-from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
+from fundus_cli.run.files import (
+    from_cell,
+    read_json,
+    remove_stale_temporaries,
+    write_csv,
+    write_json,
+)
 from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
@@ -188,9 +194,13 @@ def _rows_before(table: Path) -> dict[str, Row]:
             rows = (dict(row) for row in csv.DictReader(file))
             # Up to version 0.1.0 the first column was called "photograph".
             named = ({"image": row.pop("photograph", ""), **row} for row in rows)
-            return {row["image"]: row for row in named}
+            return {row["image"]: row for row in map(_from_cells, named)}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
+
+
+def _from_cells(row: Row) -> Row:
+    return {key: from_cell(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
 
 
 def _is_done(job: Job, prediction: ImagePipeline, rows: dict[str, Row]) -> bool:

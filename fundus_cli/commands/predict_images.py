@@ -13,10 +13,12 @@ from fundus_cli.commands.predict_files import (
 )
 from fundus_cli.commands.predict_inputs import Job
 from fundus_cli.config import PredictConfig
+from fundus_cli.data.decoding import CANNOT_OPEN, NO_MEMORY
 from fundus_cli.data.file_names import plain_name
 from fundus_cli.data.samples import UnusableFile, file_sha256
 from fundus_cli.inference.network import Prediction, PreparedImage, SegmentationNetwork
 from fundus_cli.report.structure_overlays import render_structures
+from fundus_cli.run.machine_errors import is_out_of_memory
 
 Row = dict[str, Any]
 """A row of predictions.csv."""
@@ -56,20 +58,29 @@ class ImagePipeline:
             return Loaded(prepared=prepared, sha256=file_sha256(job.path))
         except UnusableFile as error:
             return error
+        except OSError as error:
+            # It was there when it was decoded; it vanished before its hash was computed.
+            return UnusableFile(job.path, CANNOT_OPEN, error.strerror or type(error).__name__)
 
-    def compute(self, job: Job, loaded: Loaded | UnusableFile) -> Prediction | None:
-        """Masks and probabilities; None where the image could not be read."""
+    def compute(self, job: Job, loaded: Loaded | UnusableFile) -> Prediction | UnusableFile:
+        """Masks and probabilities, or why there are none."""
         if isinstance(loaded, UnusableFile):
-            return None
-        return self.network.predict_prepared(loaded.prepared)
+            return loaded
+        try:
+            return self.network.predict_prepared(loaded.prepared)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = loaded.prepared.pixels.shape[:2]
+            return UnusableFile(job.path, NO_MEMORY, f"{width}x{height}")
 
     def write(
-        self, job: Job, loaded: Loaded | UnusableFile, prediction: Prediction | None
+        self, job: Job, loaded: Loaded | UnusableFile, prediction: Prediction | UnusableFile
     ) -> tuple[Job, Row | UnusableFile]:
         """Write the job's files, the masks last; returns its row of the table."""
-        if isinstance(loaded, UnusableFile):
-            return job, loaded
-        assert prediction is not None
+        if isinstance(prediction, UnusableFile) or isinstance(loaded, UnusableFile):
+            assert isinstance(prediction, UnusableFile)
+            return job, prediction
         files, overwrite = self.files(job), self.config.overwrite
         masks, fov = prediction.masks, prediction.fov
         try:

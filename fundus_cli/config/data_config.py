@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from fundus_cli.config.base import require
+from fundus_cli.config.patterns import (
+    QUICK_EXPRESSION,
+    is_quick_expression,
+    is_quick_template,
+)
 
 REFERENCE_ANGLE_DEG = 45.0
 """The most common field of view of a fundus camera, to which data.fov_diameter_px refers."""
@@ -60,6 +65,12 @@ class SplitConfig:
                 f"data.<split>.{key}",
                 template,
                 "a path that stays below data.root",
+            )
+            require(
+                is_quick_template(template),
+                f"data.<split>.{key}",
+                template,
+                "a path with fewer * (more than three * or {id} between two slashes are slow)",
             )
         require(bool(self.targets), "data.<split>.targets", self.targets, "at least one structure")
         require(
@@ -143,6 +154,12 @@ class DataConfig:
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
         require(self.timeout_s > 0, "data.timeout_s", self.timeout_s, "above 0")
         require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
+        require(
+            self.person is None or is_quick_expression(self.person),
+            "data.person",
+            self.person,
+            f"null or {QUICK_EXPRESSION}",
+        )
         require(self.folds is None or self.folds >= 2, "data.folds", self.folds, "null or 2 and up")
         require(
             0 <= self.fold < (self.folds or 1),

@@ -10,6 +10,7 @@ from fundus_cli.config.base import (
     require,
     require_threshold,
 )
+from fundus_cli.config.patterns import is_quick_template
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,6 +56,12 @@ class PredictConfig:
             "fov",
             self.fov,
             "a folder, or a path with {id} in its file name only",
+        )
+        require(
+            self.fov is None or is_quick_template(self.fov),
+            "fov",
+            self.fov,
+            "a folder, or a path with at most two * in its file name",
         )
         require(
             self.fov_angle_deg is None or 10 <= self.fov_angle_deg <= 220,

@@ -32,6 +32,9 @@ READABLE_SUFFIXES: tuple[str, ...] = (
 
 FORMATS = ("TIFF", "GIF", "PPM", "PNG", "JPEG", "BMP")
 
+MAX_METADATA = 8_000_000
+"""Bytes of metadata in front of a JPEG's image; Pillow's time grows with the square of it."""
+
 CANNOT_OPEN = "cannot be opened"
 NOT_A_FILE = "is not a regular file but a folder, pipe, socket or device"
 EMPTY = "is empty (0 bytes); copy or download it again"
@@ -40,6 +43,7 @@ LFS_POINTER = "is a Git-LFS pointer, not the image; run `git lfs pull`"
 UNREADABLE = (
     "cannot be read as an image: damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP"
 )
+METADATA = "has too much metadata in front of the image (at most 8 MB); save it again without"
 NO_MEMORY = "does not fit into memory"
 TOO_LARGE = "is larger than data.max_megapixels allows"
 FRAMES = "has more than one frame or page; save one per file"
@@ -153,6 +157,8 @@ def _checked_stream(file: IO[bytes], max_megapixels: float) -> tuple[IO[bytes], 
         raise BadFile(LFS_POINTER)
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise BadFile(MARKUP)
+    if head.startswith(b"\xff\xd8") and (size := _metadata_bytes(file)) > MAX_METADATA:
+        raise BadFile(METADATA, f"{size / 1e6:.0f} MB")
     if not head.startswith(b"\x1f\x8b"):
         return file, FORMATS
     max_bytes = max_megapixels * 8e6  # 16-bit RGB with a little to spare
@@ -163,6 +169,20 @@ def _checked_stream(file: IO[bytes], max_megapixels: float) -> tuple[IO[bytes], 
             if plain.tell() > max_bytes:
                 raise BadFile(TOO_LARGE, f"more than {max_bytes / 1e6:g} MB in a gzip file")
     return plain, ("PPM",)
+
+
+def _metadata_bytes(file: IO[bytes]) -> int:
+    """Bytes of the segments in front of a JPEG's image data; `file` is rewound."""
+    position = 2
+    while position <= MAX_METADATA:
+        file.seek(position)
+        head = file.read(4)
+        # At the start of scan (DA) the image begins; what is no segment is Pillow's to judge.
+        if len(head) < 4 or head[0] != 0xFF or head[1] == 0xDA:
+            break
+        position += 2 + int.from_bytes(head[2:], "big")
+    file.seek(0)
+    return position
 
 
 def storage_of(image: ImageFile) -> Storage:

@@ -4,6 +4,7 @@ import unicodedata
 from pathlib import PurePath
 
 from fundus_cli.data.decoding import PNM_SUFFIXES
+from fundus_cli.errors import printable
 
 
 def image_stem(name: str) -> str:
@@ -14,6 +15,6 @@ def image_stem(name: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """Normalise to Unicode NFC, with bytes that are not UTF-8 written as \\xNN."""
+    """Normalise to Unicode NFC; bytes that are not UTF-8 and control characters become \\xNN."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text)
+    return printable(unicodedata.normalize("NFC", text))

@@ -5,24 +5,18 @@ import os
 import re
 from collections.abc import Sequence
 
-from fundus_cli.errors import ConfigError, DataError
+from fundus_cli.errors import DataError
 
 
 def person_of(identifier: str, pattern: str | None) -> str:
-    """The person in an image's id; the id itself without a pattern or a match.
+    """The person in an image's id: the group of the regular expression `data.person`.
 
-    Raises:
-        ConfigError: the pattern is not a regular expression with one group.
+    Returns:
+        The id itself without a pattern, or where it does not match.
     """
-    if pattern is None:
-        return identifier
-    try:
-        match = re.search(pattern, identifier)
-        return match.group(1) if match else identifier
-    except (re.error, IndexError) as error:
-        raise ConfigError(
-            f"data.person={pattern}: must be a regular expression with one group ({error})"
-        ) from None
+    match = re.search(pattern, identifier) if pattern is not None else None
+    # A group that takes no part in the match names nobody.
+    return (match[1] or identifier) if match else identifier
 
 
 def hash_share(name: str) -> float:

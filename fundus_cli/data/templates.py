@@ -18,7 +18,7 @@ from typing import Any
 from fundus_cli.config import SplitConfig
 from fundus_cli.data.decoding import READABLE_SUFFIXES
 from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
-from fundus_cli.errors import DataError, Problems
+from fundus_cli.errors import DataError, Problems, printable
 
 JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|.*~|~.*)", re.IGNORECASE)
 """Names of files that systems and editors create; never images."""
@@ -51,7 +51,7 @@ class FileIndex:
         self._names_by_folder: dict[str, list[str]] = {}
 
     def find(self, template: str) -> dict[str, list[Path]]:
-        """{id: every file that fits the template}; ids are in Unicode form NFC."""
+        """{id: every file that fits the template}; ids are in Unicode form NFC, and printable."""
         parts = template.split("/")
         first_open = next(i for i, part in enumerate(parts) if "{id}" in part or "*" in part)
         pattern = re.compile(template_pattern("/".join(parts[first_open:])))
@@ -60,7 +60,7 @@ class FileIndex:
         for name in self._names(base, deep=first_open < len(parts) - 1):
             match = pattern.fullmatch(unicodedata.normalize("NFC", name))
             if match:
-                found.setdefault(match["id"], []).append(self.root / base / name)
+                found.setdefault(printable(match["id"]), []).append(self.root / base / name)
         return found
 
     def _names(self, base: str, deep: bool) -> list[str]:

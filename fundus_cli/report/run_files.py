@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fundus_cli.run.files import from_cell
+
 JOB_FILE = "job.json"
 REPORT_NAME, LEADERBOARD_NAME = "report.html", "leaderboard.html"
 RUN_MARKS = ("config.json", "metrics.json", "summary.json", "log.csv", JOB_FILE)
@@ -162,11 +164,11 @@ def _value(key: str, text: str | None) -> Any:
     if not text:
         return None
     if key in TEXT_COLUMNS:
-        return text
+        return from_cell(text)
     try:
         return int(text) if text.lstrip("-").isdigit() else float(text)
     except ValueError:
-        return text
+        return from_cell(text)
 
 
 def number(value: object) -> float | None:

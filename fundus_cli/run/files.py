@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,7 +127,29 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def _cell(value: object) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return value
+    return to_cell(value) if isinstance(value, str) else value
+
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""The beginning of a text that spreadsheets would compute, or that `to_cell` has quoted."""
+
+
+def to_cell(text: str) -> str:
+    """The text of a CSV cell; a quote in front keeps spreadsheets from computing it."""
+    return f"'{text}" if FORMULA.match(text) and not _is_number(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that `to_cell` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def link_whole(source: Path, destination: Path) -> None:

@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from fundus_cli.errors import printable
+
 
 class Terminal:
     """Prints lines above progress bars; continues silently when the output is closed.
@@ -34,6 +36,7 @@ class Terminal:
 
     def print_line(self, line: str) -> None:
         """Print a line on standard output and append it to the log."""
+        line = printable(line, keep="\n")
         self.record(line)
         if self._broken:
             return
@@ -51,7 +54,7 @@ class Terminal:
         if self._log is not None:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
             with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
-                file.write(f"{stamp} {text}\n")
+                file.write(f"{stamp} {printable(text, keep=chr(10))}\n")
 
     def reading(self, total: int) -> None:
         """One more image of `total` is read."""

@@ -18,17 +18,20 @@ from checkpoints import random_checkpoint, read_pixels
 from conftest import ONE_THREAD, RunCommand, tiny_image, write_tiny_set
 from PIL import Image
 
+from fundus_cli.commands import predict_images
 from fundus_cli.commands.predict import predict
 from fundus_cli.config import Device
 from fundus_cli.config.compose import compose_config
 from fundus_cli.config.overrides import quoted
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.data.masks import PLAIN, read_mask
+from fundus_cli.data.samples import FundusImage
 from fundus_cli.errors import ConfigError, DataError, Interrupted, RunFolderError
 from fundus_cli.evaluation.counts import Counts, count
 from fundus_cli.evaluation.scoring import score
 from fundus_cli.inference.ensembles import Member
 from fundus_cli.inference.loading import predictor_of
+from fundus_cli.inference.predictor import Predictor
 from fundus_cli.run import checkpoint
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
@@ -518,3 +521,43 @@ def test_a_mistake_is_told_before_anything_is_read(
     with pytest.raises(ConfigError, match=words):
         call(tmp_path, override)
     assert not (tmp_path / "masks").exists()
+
+
+def test_an_image_that_vanishes_or_does_not_fit_costs_only_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_sha256, plain_probability = predict_images.file_sha256, Predictor.probability
+
+    def vanishing(path: Path) -> str:
+        if path.name == "p0.png":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return plain_sha256(path)
+
+    def small_memory(self: Predictor, image: FundusImage) -> np.ndarray:
+        if image.id == "p2.png":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return plain_probability(self, image)
+
+    monkeypatch.setattr(predict_images, "file_sha256", vanishing)
+    monkeypatch.setattr(Predictor, "probability", small_memory)
+    with pytest.raises(DataError, match="1 image predicted") as error:
+        call(folder)
+    assert "cannot be opened (1): p0.png [No such file or directory]" in str(error.value)
+    assert "does not fit into memory (1): p2.png [64x64]" in str(error.value)
+    assert masks(folder) == ["p1.png"]
+
+
+def test_a_jpeg_with_fifty_megabytes_of_metadata_is_refused_at_once(folder: Path) -> None:
+    path = write_image(folder / "photos" / "odd.jpg")
+    plain = path.read_bytes()
+    segment = b"\xff\xe1" + (65_000).to_bytes(2, "big") + b"Exif\0\0" + bytes(64_992)
+    path.write_bytes(plain[:2] + 800 * segment + plain[2:])
+    started = time.monotonic()
+    with pytest.raises(DataError, match="too much metadata") as error:
+        call(folder)
+    assert "odd.jpg [8 MB]" in str(error.value)
+    assert time.monotonic() - started < 20
+    assert masks(folder) == ["p0.png", "p1.png", "p2.png"]
+    # A little of it is what cameras write.
+    path.write_bytes(plain[:2] + 20 * segment + plain[2:])
+    assert call(folder)[0]["image"] == "odd.jpg"
