@@ -1,6 +1,7 @@
 """Split off validation images by a hash of the person, so that both eyes stay together."""
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -29,11 +30,11 @@ def hold_out(
 ) -> set[str]:
     """The training ids that are held out for validation.
 
-    With a share, a person is held out when the hash of the name is below `val_fraction`, so adding
-    images never moves an existing one to the other split, and the share is met on average. If
-    nobody would be held out, the person with the smallest hash is; if everybody would, the one with
-    the largest hash stays in train. With folds, persons in the order of their hash are assigned to
-    the folds in rotation, so that sizes differ by at most one person.
+    With a share, the persons with the smallest hashes are held out: `val_fraction` of all persons,
+    rounded, at least one, and at least one stays in train. When images are added, almost all
+    persons stay where they are, because their order does not change. With folds, persons in the
+    order of their hash are assigned to the folds in rotation, so that sizes differ by at most one
+    person.
 
     Raises:
         DataError: there are fewer persons than folds, or only one person to split.
@@ -52,6 +53,6 @@ def hold_out(
                 f"data.val_fraction={val_fraction}: train has {len(persons)} image(s) or "
                 "persons, too few to hold one out; add images or set data.val_fraction=0"
             )
-        below = sum(hash_share(name) < val_fraction for name in persons)
-        held_out = set(persons[: min(max(below, 1), len(persons) - 1)])
+        share = math.floor(val_fraction * len(persons) + 0.5)
+        held_out = set(persons[: min(max(share, 1), len(persons) - 1)])
     return {identifier for identifier, name in person_by_id.items() if name in held_out}
