@@ -24,6 +24,7 @@ from fundus_cli.run.resume import (
     check_init_from,
     check_manifest,
     finished,
+    held_out_before,
     newest_checkpoint,
     will_resume,
 )
@@ -62,7 +63,10 @@ def run(config: TrainConfig, context: Context, custom: "CustomParts | None" = No
     check_tracker(config)
     with context.stop.unwinding():
         dataset = load_dataset(
-            config.data, progress=terminal.reading, generating=terminal.generating
+            config.data,
+            progress=terminal.reading,
+            generating=terminal.generating,
+            held_out=held_out_before(config),
         )
     terminal.close_bar()
     train(config, dataset, context, custom)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,7 @@ def load_dataset(
     splits: Sequence[str] = SPLITS,
     progress: Callable[[int], None] = lambda total: None,
     generating: Callable[[int], None] = lambda total: None,
+    held_out: Collection[str] = (),
 ) -> Dataset:
     """Pair, read and check every image of the wanted splits.
 
@@ -87,6 +88,7 @@ def load_dataset(
         splits: which of train, val and test to read.
         progress: called once per image read with the number of images in all.
         generating: likewise for each image that data=demo generates.
+        held_out: ids of val in the run that is resumed; empty: val is chosen anew.
 
     Raises:
         ConfigError, DataError: with everything that is wrong.
@@ -99,7 +101,7 @@ def load_dataset(
         f"data.root={root}: listing its files",
     )
     if "train" in files:
-        files["train"], files["val"] = cut_val(files["train"], config)
+        files["train"], files["val"] = cut_val(files["train"], config, held_out)
     wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
     samples, bad = _read_all(wanted, config, root, progress)
     if config.on_bad is OnBad.stop:
@@ -145,11 +147,19 @@ def _find_files(
 
 
 def cut_val(
-    files: list[SampleFiles], config: DataConfig
+    files: list[SampleFiles], config: DataConfig, earlier: Collection[str] = ()
 ) -> tuple[list[SampleFiles], list[SampleFiles]]:
-    """The images of train as (train, val)."""
-    held_out = hold_out(
-        [f.id for f in files],
+    """The images of train as (train, val).
+
+    Args:
+        files: the images.
+        config: how many to hold out.
+        earlier: ids that a run holds out which is resumed. They stay in val, whatever version of
+            this program chose them.
+    """
+    ids = [f.id for f in files]
+    held_out = set(earlier) & set(ids) or hold_out(
+        ids,
         person=config.person,
         val_fraction=config.val_fraction,
         folds=config.folds,

@@ -8,6 +8,7 @@ from typing import Any
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError, MachineError
+from fundus_cli.run.files import read_json
 from fundus_cli.run.folder import read_summary
 
 MAY_CHANGE = (
@@ -121,6 +122,14 @@ def will_resume(config: TrainConfig) -> bool:
     """Whether resume=auto will find a checkpoint in the run folder."""
     names = ("last.pt", "previous.pt")
     return config.resume is not None and any((Path(config.output) / n).exists() for n in names)
+
+
+def held_out_before(config: TrainConfig) -> list[str]:
+    """The ids of val in the run that resume=auto continues; empty for a new run."""
+    if not will_resume(config):
+        return []
+    ids = read_json(Path(config.output) / "splits.json").get("val", [])
+    return [i for i in ids if isinstance(i, str)] if isinstance(ids, list) else []
 
 
 def check_init_from(config: TrainConfig) -> None:

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = HERE / "photographs"
 OPTIMIZERS = ("adamw", "muon")
 """A run of each: their states are stored differently, and the default has changed once."""
-KEPT = ("last.pt", "best.pt", "log.csv", "metrics.json")
+KEPT = ("last.pt", "best.pt", "log.csv", "metrics.json", "splits.json")
 
 
 def probability_of(path: Path) -> np.ndarray:
