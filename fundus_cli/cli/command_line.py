@@ -15,12 +15,14 @@ from fundus_cli.cli.help_page import help_page
 from fundus_cli.cli.programs import PROGRAMS
 from fundus_cli.config import SCHEMAS, TrainConfig
 from fundus_cli.config.compose import compose_config
+from fundus_cli.config.idle_keys import without_effect
 from fundus_cli.config.overrides import (
     check_overrides,
     choices_of,
     data_changes,
     expand_sweep,
     parse_overrides,
+    typed_keys,
 )
 from fundus_cli.errors import ConfigError, SweepError
 from fundus_cli.run.context import Context
@@ -77,6 +79,8 @@ def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
             arguments=tuple(line),
             data_changes=data_changes(overrides),
         )
+        for warning in without_effect(config, typed_keys(arguments.overrides)):
+            terminal.print_line(warning)
         program.run(config, context)
 
 

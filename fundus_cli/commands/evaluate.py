@@ -89,7 +89,9 @@ def evaluate(config: EvalConfig, context: Context) -> Evaluation:
         write_scores(folder, evaluation, predictor, first.samples, config.overlays, data)
         print_scores(evaluation, terminal.print_line)
         duration_s = round(time.monotonic() - started, 1)
-        write_status(folder, "done", scored_split=split, duration_s=duration_s)
+        found = {"scored_split": split, "duration_s": duration_s, "warnings": terminal.warnings}
+        write_status(folder, "done", **found)
+        terminal.repeat_warnings()
         terminal.print_line(f"evaluation folder: {folder}")
         make_report(folder, terminal)
     return evaluation
@@ -206,7 +208,7 @@ def load_members(
         predictor = predictor_of(own, device, config.precision, config.tta)
         size = data.fov_diameter_px
         if size not in datasets:
-            same_files = replace(prepared[0], fov_diameter_px=size)
+            same_files = replace(prepared[0], fov_diameter_px=size, allow_odd_masks=True)
             datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.generating)
             terminal.close_bar()
         structures = own.config.data.structures

@@ -169,7 +169,9 @@ def _train_in(
     terminal.close_bar()
     summary = _finish(folder, config, dataset, trainer, context, custom)
     summary["duration_s"] = round(time.monotonic() - started, 1)
+    summary["warnings"] = terminal.warnings
     write_status(folder, "done", **summary)
+    terminal.repeat_warnings()
     terminal.print_line(f"run folder: {folder}")
     stop.leave_at_once(f"the run is complete except for its page: fundus-report path={folder}")
     make_report(folder, terminal)

@@ -143,6 +143,9 @@ class DataConfig:
     max_megapixels: float
     """Images with more megapixels are refused before they are decoded."""
     demo: DemoConfig | None
+    allow_odd_masks: bool = False
+    """Train although every mask of train is empty, or covers more than half of the field of
+    view."""
     fov_angle_deg: float | None = None
     """Angle of the camera's field of view in degrees; null: 45."""
     timeout_s: float = 300.0

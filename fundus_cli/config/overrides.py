@@ -54,6 +54,12 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def typed_keys(words: Sequence[str]) -> list[str]:
+    """The keys that overrides set, without choices such as `data=hrf`."""
+    keys = (word.lstrip("+~").partition("=")[0] for word in words)
+    return [key for key in keys if key not in GROUPS and "/" not in key]
+
+
 def quoted(key: str, value: str) -> str:
     """`key="value"` in Hydra's grammar, quoted for any characters in the value."""
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.data.mask_content import ALLOWED, judge_masks
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
@@ -197,20 +198,16 @@ def _refuse_duplicates(samples: dict[str, list[Sample]]) -> None:
     problems.raise_if_any("data: leakage between splits")
 
 
-def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:
-    warnings = []
-    for channel, structure in enumerate(config.structures):
-        everything = [s for of_split in samples.values() for s in of_split]
-        inside = sum(int(s.fov_mask.sum()) for s in everything)
-        covered = sum(float(s.target[channel][s.fov_mask].sum()) / 255 for s in everything)
-        if inside and covered == 0:
-            warnings.append(f"{structure}: every mask is empty; nothing can be learned from them")
-        elif inside and covered > 0.5 * inside:
-            warnings.append(
-                f"{structure}: masks cover {covered / inside:.0%} of the field of view; inverted? "
-                "data.mask_foreground sets which value counts"
-            )
-    return warnings
+def _content_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> tuple[str, ...]:
+    """Warnings about the masks.
+
+    Raises:
+        DataError: those of train hold nothing, or nearly everything, and are not allowed to.
+    """
+    content = judge_masks(samples, config.structures)
+    if content.refused and not config.allow_odd_masks:
+        raise DataError("\n".join([*content.refused, f"nothing was trained; {ALLOWED}"]))
+    return (*(f"warning: {line}" for line in content.refused), *content.warnings)
 
 
 def _leak_warnings(samples: dict[str, list[Sample]], config: DataConfig) -> list[str]:

@@ -14,7 +14,7 @@ from fundus_cli.evaluation.counts import Counts
 from fundus_cli.evaluation.histogram import ProbabilityHistogram
 from fundus_cli.evaluation.mask_scores import Annotation
 from fundus_cli.evaluation.protocol import REGIONS, Protocol
-from fundus_cli.evaluation.tally import ImageScores, Tally
+from fundus_cli.evaluation.tally import ImageScores, Tally, undefine_overlap
 
 MAX_WORKERS = 4
 """Images scored at a time; a large one needs some hundred MB."""
@@ -122,6 +122,10 @@ class Evaluator:
 
     def result(self) -> Evaluation:
         """The scores of all images so far."""
+        unlabelled = {name for name, t in self._tallies["fov"].items() if not t.has_labels}
+        for row in self._rows:
+            if row["structure"] in unlabelled:
+                undefine_overlap(row)
         return Evaluation(
             protocol=self.protocol,
             rows=self._rows,

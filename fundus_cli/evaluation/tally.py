@@ -17,6 +17,9 @@ from fundus_cli.evaluation.mask_scores import (
 )
 from fundus_cli.evaluation.threshold_curves import curves_of
 
+OVERLAP_METRICS = {"dice", "iou", "precision", "cldice"}
+"""Metrics that are 0, whatever is predicted, where no pixel of a data set is labelled."""
+
 BINS_PER_IMAGE = 2**10
 """Histogram bins kept per image for the intervals of areas: 25 kB, for any image size."""
 
@@ -55,6 +58,11 @@ class Tally:
         self._beside_observer2: list[tuple[MaskScores, MaskScores]] = []
         self._coarse: list[ProbabilityHistogram] = []
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether any pixel of any image belongs to the structure."""
+        return any(scores.counts.tp + scores.counts.fn for scores in self._masks)
+
     def add(self, scores: ImageScores) -> None:
         """One more image."""
         self.histogram += scores.histogram
@@ -76,6 +84,8 @@ class Tally:
             "per_image": _over_images(self.per_image),
             "at_half": {"threshold": 0.5, "pooled": self.histogram.counts_at(0.5).metrics()},
         }
+        if not self.has_labels:
+            _undefine(summary, len(self._masks))
         if self._beside_observer2:
             summary["observer2"] = self._summary_of_observer2()
         return summary
@@ -100,6 +110,20 @@ class Tally:
     def curves(self) -> dict[str, Any]:
         """The part of curves.json about the structure."""
         return curves_of(self.histogram, pooled_widths(self._masks))
+
+
+def undefine_overlap(row: dict[str, Any]) -> None:
+    """Set OVERLAP_METRICS, which have no meaning where nothing is labelled, to NaN."""
+    row.update(dict.fromkeys(row.keys() & OVERLAP_METRICS, np.nan))
+
+
+def _undefine(summary: dict[str, Any], num_images: int) -> None:
+    for values in (summary["pooled"], summary["at_half"]["pooled"]):
+        undefine_overlap(values)
+    for name in summary["interval_95"].keys() & OVERLAP_METRICS:
+        summary["interval_95"][name] = [np.nan, np.nan]
+    for name in summary["per_image"].keys() & OVERLAP_METRICS:
+        summary["per_image"][name] = mean_and_sd([np.nan] * num_images)
 
 
 def _areas(histogram: ProbabilityHistogram) -> dict[str, float]:

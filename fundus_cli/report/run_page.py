@@ -11,6 +11,7 @@ from fundus_cli.report.published import compare_with_published
 from fundus_cli.report.run_figures import learning_figures, score_figures
 from fundus_cli.report.run_files import REPORT_NAME, Run, as_mapping, read_object, read_run
 from fundus_cli.report.run_tables import image_table, score_table
+from fundus_cli.run.terminal import WARNING
 
 
 def write_report(folder: Path) -> Path:
@@ -31,6 +32,7 @@ def content_of(run: Run) -> dict[str, Any]:
         "title": f"{run.data_name or 'run'}, {run.folder.absolute().name}",
         "run": run,
         "facts": facts(run),
+        "warnings": _warnings(run),
         "scores": [score_table(run, name) for name in run.structures],
         "protocols": [p for p in (run.protocol("fov"), run.protocol("whole")) if p],
         "published": compare_with_published(run),
@@ -76,6 +78,13 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Checkpoint", ", ".join(map(str, checkpoints if several else [checkpoints]))),
     ]
     return [(name, value) for name, value in lines if value]
+
+
+def _warnings(run: Run) -> list[str]:
+    """The warnings that were printed, without the word."""
+    found = run.summary.get("warnings")
+    lines = [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
+    return [line.removeprefix(WARNING).strip() for line in lines]
 
 
 def _configured_structures(run: Run) -> list[str]:

@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "augment",
     "data.root",
     "data.allow_change",
+    "data.allow_odd_masks",
     "data.timeout_s",
     "data.cache_gb",
 )
@@ -37,7 +38,7 @@ MAY_CHANGE = (
 
 NOT_REPORTED = (
     *("output", "resume", "overwrite"),
-    *("data.root", "data.allow_change", "data.timeout_s", "data.cache_gb"),
+    *("data.root", "data.allow_change", "data.allow_odd_masks", "data.timeout_s", "data.cache_gb"),
 )
 """Changes to these keys are not reported on resume."""
 

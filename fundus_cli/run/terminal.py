@@ -10,15 +10,22 @@ from tqdm import tqdm
 
 from fundus_cli.errors import printable
 
+WARNING = "warning:"
+"""The beginning of every warning."""
+
 
 class Terminal:
     """Prints lines above progress bars; continues silently when the output is closed.
 
     Args:
         quiet: print nothing; lines still go to the log.
+
+    Attributes:
+        warnings: the printed lines that begin with `warning:`, each once.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
+        self.warnings: list[str] = []
         self._log: Path | None = None
         self._bar: tqdm | None = None
         self._bar_name = ""
@@ -37,6 +44,8 @@ class Terminal:
     def print_line(self, line: str) -> None:
         """Print a line on standard output and append it to the log."""
         line = printable(line, keep="\n")
+        if line.startswith(WARNING) and line not in self.warnings:
+            self.warnings.append(line)
         self.record(line)
         if self._broken:
             return
@@ -48,6 +57,11 @@ class Terminal:
             self._broken = True
             with contextlib.suppress(OSError):
                 sys.stdout = Path("/dev/null").open("w")  # noqa: SIM115
+
+    def repeat_warnings(self) -> None:
+        """Print the warnings again, below the results, for a reader who begins there."""
+        for line in list(self.warnings):
+            self.print_line(line)
 
     def record(self, text: str) -> None:
         """Append a line to the log alone."""

@@ -201,7 +201,9 @@ class Trainer:
             chosen = None if self.config.threshold == "auto" else self.threshold.value
             scores = validate(self.predictor, watched, self._one_by_one(val), chosen)
             if chosen is None:
-                self.threshold = Threshold(scores.threshold, "val")
+                # Masks that are all empty choose nothing: the default stays, and says so.
+                is_chosen = math.isfinite(scores.dice)
+                self.threshold = Threshold(scores.threshold, "val" if is_chosen else "fixed")
             row |= scores.row()
             improved = math.isfinite(scores.dice) and (
                 progress.best_score is None or scores.dice > progress.best_score
