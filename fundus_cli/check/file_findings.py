@@ -66,8 +66,20 @@ FILES = {
     decoding.UNREADABLE: error(
         "unreadable",
         "cannot be read as an image",
-        "damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP despite its name",
+        f"damaged, cut short, or not {', '.join(decoding.FORMAT_NAMES)} despite its name",
         FETCH,
+    ),
+    decoding.TIFF_TYPE: error(
+        "tiff-type",
+        "is a TIFF whose numbers are of a type that is not read",
+        "64-bit or 16-bit floats, or floats in three channels, as computations write them",
+        "save it as 8-bit, as 16-bit whole numbers, or as 32-bit float with one channel",
+    ),
+    decoding.METADATA: error(
+        "metadata",
+        "has megabytes of metadata in front of the image",
+        "damaged, or made to be slow",
+        "save it again without metadata",
     ),
     decoding.NO_MEMORY: error(
         "no-memory", "does not fit into memory", "it is very large", "free memory or reduce it"
@@ -116,6 +128,12 @@ FILES = {
         "an image has only black and white",
         "a mask is among the images",
         "replace it with the image",
+    ),
+    images.ZERO_ONE: error(
+        "zero-one",
+        "an image holds only 0 and 1 of 255",
+        "a mask is among the images, or values from 0 to 1 were rounded",
+        "replace it with the image, or scale it before it is saved",
     ),
     images.DIM: error(
         "dim",
@@ -170,6 +188,18 @@ FILES = {
         "a mask is a TIFF that stores white as 0",
         "programs read it differently, some inverted",
         "save it as PNG, or decide with data.mask_foreground",
+    ),
+    masks.FURTHER_CHANNELS: error(
+        "mask-further-channels",
+        "a mask is a TIFF with channels beyond grey or RGB",
+        "one channel per structure, of which only the first would be read",
+        "save each structure as a file of its own",
+    ),
+    masks.LOSSY_LIST: error(
+        "mask-lossy",
+        "a mask whose values are listed was compressed with loss",
+        "it was saved as JPEG, which blurs the values along every outline",
+        "save it as PNG, or set data.mask_threshold=0.5 instead of data.mask_foreground",
     ),
     masks.TOO_DARK: error(
         "mask-too-dark",

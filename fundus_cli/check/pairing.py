@@ -1,6 +1,5 @@
 """Findings about unmatched files, and the pairs that their names suggest."""
 
-import os
 import re
 import shlex
 from collections import Counter
@@ -11,13 +10,12 @@ from pathlib import Path
 from fundus_cli.check.file_findings import PAIRING
 from fundus_cli.check.findings import Finding, below, finding
 from fundus_cli.config.overrides import quoted
-from fundus_cli.data.decoding import is_readable_name
+from fundus_cli.data.folder_contents import image_folders
 from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.data.templates import Pairing
 
 IMAGE_FOLDER = re.compile(r"image|img|photo|original|input|picture", re.IGNORECASE)
 MASK_FOLDER = re.compile(r"mask|label|manual|annotation|vessel|target|seg|truth|gt", re.IGNORECASE)
-MAX_DEPTH = 3
 
 Pairs = dict[tuple[str, str], Path]
 """{(role of the mask, id of the image): mask of another name}."""
@@ -114,22 +112,8 @@ def pairing_findings(pairing: Pairing, pairs: Pairs, root: Path) -> list[Finding
     return found
 
 
-def _folders(root: Path) -> dict[str, int]:
-    """{folder below root: number of image files in it}, down to MAX_DEPTH."""
-    found: dict[str, int] = {}
-    for here, folders, names in os.walk(root):
-        relative = Path(here).relative_to(root)
-        if len(relative.parts) >= MAX_DEPTH:
-            folders.clear()
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        number = sum(is_readable_name(name) for name in names)
-        if number:
-            found[relative.as_posix()] = number
-    return found
-
-
 def _overview(root: Path) -> str:
-    folders = _folders(root)
+    folders = image_folders(root)
     if not folders:
         return "no image file in any subfolder"
     shown = [f"{'.' if name == '.' else name + '/'} ({n})" for name, n in list(folders.items())[:8]]
@@ -140,7 +124,7 @@ def _overrides_for(mismatch: Mismatch, root: Path) -> str:
     """The overrides that find the images, if the names of the folders are unambiguous."""
     if mismatch.split == "test":
         return "data.test=null if there are no test images; otherwise set data.test.image"
-    folders = list(_folders(root))
+    folders = list(image_folders(root))
     images = [n for n in folders if IMAGE_FOLDER.search(n) and not MASK_FOLDER.search(n)]
     masks = [n for n in folders if MASK_FOLDER.search(n)]
     if len(images) != 1 or len(masks) != 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fundus_cli import __version__
 from fundus_cli.commands.predict_images import ImagePipeline, Row
-from fundus_cli.commands.predict_inputs import Job, find_jobs
+from fundus_cli.commands.predict_inputs import Job, find_jobs, unread_warning
 from fundus_cli.config import PredictConfig
 from fundus_cli.data.file_names import plain_name
 from fundus_cli.data.samples import UnusableFile, file_sha256
@@ -57,6 +57,8 @@ def predict(config: PredictConfig, stop: StopRequest, terminal: Terminal) -> lis
     """
     looking = f"input={config.input}: finding the images"
     jobs = in_time(lambda: find_jobs(config.input, config.fov), _timeout(config), looking)
+    if unread := in_time(lambda: unread_warning(config.input), _timeout(config), looking):
+        terminal.print_line(unread)
     given = None if isinstance(config.threshold, str) else float(config.threshold)
     network = SegmentationNetwork.load(
         config.checkpoints,

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fundus_cli.config.overrides import quoted
 from fundus_cli.data.decoding import is_readable_name
 from fundus_cli.data.file_names import image_stem, plain_name
+from fundus_cli.data.folder_contents import Unread, unread_in
 from fundus_cli.data.templates import JUNK, FileIndex
 from fundus_cli.errors import DataError, list_names
 
@@ -43,7 +45,7 @@ def find_jobs(source: str, fov: str | None) -> list[Job]:
     """
     base, paths = _found(source)
     if not paths:
-        raise DataError(f"input={source}: no image found")
+        raise DataError(f"input={source}: no image found{_instead(source)}")
     relative = [path.relative_to(base) for path in paths]
     masks = _fov_masks(fov)
     return [
@@ -55,6 +57,27 @@ def find_jobs(source: str, fov: str | None) -> list[Job]:
         )
         for path, below, target in zip(paths, relative, target_names(relative), strict=True)
     ]
+
+
+def unread_warning(source: str) -> str:
+    """A warning of files in the input folder that probably hold images and are not read, or ""."""
+    path = Path(source).expanduser()
+    unread = unread_in(path).images() if path.is_dir() else Unread()
+    return (
+        f"warning: input={source}: not read: {unread}{_takes_all(source, unread)}" if unread else ""
+    )
+
+
+def _instead(source: str) -> str:
+    path = Path(source).expanduser()
+    unread = unread_in(path) if path.is_dir() else Unread()
+    return f"; the folder holds {unread}{_takes_all(source, unread)}" if unread else ""
+
+
+def _takes_all(source: str, unread: Unread) -> str:
+    if not unread.folders:
+        return ""
+    return f"; '{quoted('input', source.rstrip('/') + '/**/*')}' takes them all"
 
 
 def _found(source: str) -> tuple[Path, list[Path]]:

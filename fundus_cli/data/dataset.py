@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.data.folder_contents import unread_in
 from fundus_cli.data.mask_content import ALLOWED, judge_masks
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
 from fundus_cli.data.splits import hold_out, person_of
-from fundus_cli.data.templates import FileIndex, SampleFiles, match_split
+from fundus_cli.data.templates import FileIndex, SampleFiles, folder_of, match_split
 from fundus_cli.errors import ConfigError, DataError, Problems, list_names
 from fundus_cli.runtime.timeouts import Timeout, in_time
 from fundus_cli.synthetic.write_set import GENERATOR_VERSION, write_demo
@@ -96,7 +97,7 @@ def load_dataset(
         MachineError: listing the folder or reading an image takes longer than data.timeout_s.
     """
     root = resolve_root(config, generating)
-    files = in_time(
+    files, unread = in_time(
         lambda: _find_files(config, root, splits),
         Timeout.of(config),
         f"data.root={root}: listing its files",
@@ -114,7 +115,11 @@ def load_dataset(
     for split in ("train",) if "train" in splits else ():
         if not samples[split]:
             raise DataError(f"data.root={root}: no usable image is left in {split}")
-    warnings = (*_content_warnings(samples, config), *_leak_warnings(samples, config))
+    warnings = (
+        *unread,
+        *_content_warnings(samples, config),
+        *_leak_warnings(samples, config),
+    )
     return Dataset(
         structures=tuple(config.structures),
         samples=samples,
@@ -126,8 +131,8 @@ def load_dataset(
 
 def _find_files(
     config: DataConfig, root: Path, splits: Sequence[str]
-) -> dict[str, list[SampleFiles]]:
-    """The files of the wanted splits; those of val are still part of train.
+) -> tuple[dict[str, list[SampleFiles]], list[str]]:
+    """The files of the wanted splits, those of val still in train, and warnings of others.
 
     Raises:
         DataError: with everything that does not match.
@@ -144,7 +149,19 @@ def _find_files(
             f"data={config.name}: has no test split; score split=train, split=val or split=all"
         )
     problems.raise_if_any(f"data.root={root}: the files do not fit data={config.name}")
-    return files
+    templates = {"train": config.train.image, "test": config.test.image if config.test else ""}
+    return files, [
+        line for split in files for line in _unread_warnings(root, split, templates[split])
+    ]
+
+
+def _unread_warnings(root: Path, split: str, template: str) -> list[str]:
+    """A warning of images beside those that a split reads, where it has a folder of its own."""
+    folder = folder_of(template)
+    if not folder or "/" in template.removeprefix(f"{folder}/"):
+        return []
+    unread = unread_in(root / folder).images()
+    return [f"warning: {split}: not read in {folder}/: {unread}"] if unread else []
 
 
 def cut_val(

@@ -17,20 +17,30 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 
 # Registers TIFF; otherwise the first TIFF makes Pillow import all of its forty decoders.
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 PNM_SUFFIXES = (".ppm", ".pgm", ".pbm")
 READABLE_SUFFIXES: tuple[str, ...] = (
     *(".tif", ".tiff", ".gif", *PNM_SUFFIXES),
-    *(".png", ".jpg", ".jpeg", ".bmp"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp"),
+    *(".webp", ".jp2", ".j2k", ".jpx", ".avif"),
 )
 """Extensions of files that can be read, in lower case; .gz may follow those of PNM."""
 
-FORMATS = ("TIFF", "GIF", "PPM", "PNG", "JPEG", "BMP")
+FORMATS = (
+    *("TIFF", "GIF", "PPM", "PNG", "JPEG", "BMP"),
+    # Pillow may be built without these.
+    *(
+        form
+        for form, feature in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif"))
+        if features.check(feature)
+    ),
+)
+FORMAT_NAMES = ("TIFF", "GIF", "PNM", "PNG", "JPEG", "BMP", "WebP", "JPEG 2000", "AVIF")
 
 MAX_METADATA = 8_000_000
 """Bytes of metadata in front of a JPEG's image; Pillow's time grows with the square of it."""
@@ -41,7 +51,12 @@ EMPTY = "is empty (0 bytes); copy or download it again"
 MARKUP = "is a web page or other markup under an image's name; download it again"
 LFS_POINTER = "is a Git-LFS pointer, not the image; run `git lfs pull`"
 UNREADABLE = (
-    "cannot be read as an image: damaged, cut short, or not TIFF, GIF, PNM, PNG, JPEG or BMP"
+    "cannot be read as an image: damaged, cut short, or not "
+    f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}"
+)
+TIFF_TYPE = (
+    "is a TIFF whose numbers are of a type that is not read; save it as 8-bit, as 16-bit whole "
+    "numbers, or as 32-bit float with one channel"
 )
 METADATA = "has too much metadata in front of the image (at most 8 MB); save it again without"
 NO_MEMORY = "does not fit into memory"
@@ -81,6 +96,8 @@ class Storage(NamedTuple):
     white_is_zero: bool
     declares_full_scale: bool
     """Whole numbers of mode I are scaled so that 65535 is white."""
+    num_unread: int = 0
+    """Further channels of a TIFF without a stated meaning, which Pillow drops."""
 
 
 def is_readable_name(name: str) -> bool:
@@ -100,11 +117,17 @@ def opened(path: Path, max_megapixels: float) -> Iterator[ImageFile]:
     _prepare_pillow(max_megapixels)
     with _errors_as_bad_file(), _open_regular(path) as file:
         stream, formats = _checked_stream(file, max_megapixels)
-        image = Image.open(stream, formats=formats)
+        try:
+            image = Image.open(stream, formats=formats)
+        except UnidentifiedImageError:
+            if found := _unread_tiff(stream):
+                raise BadFile(TIFF_TYPE, found) from None
+            raise
         width, height = image.size
         if width * height > max_megapixels * 1e6:
             raise BadFile(TOO_LARGE, f"{width}x{height}")
-        if getattr(image, "is_animated", False):
+        # Phones add a depth map or a small copy to the image, which comes first.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
             raise BadFile(FRAMES)
         yield image
 
@@ -194,15 +217,37 @@ def storage_of(image: ImageFile) -> Storage:
     if isinstance(image, TiffImageFile):
         return _tiff_storage(image)
     bits = 8
-    codec_args: Any = image.tile[0].args
+    # WebP and AVIF have no tiles before they are decoded.
+    codec_args: Any = image.tile[0].args if image.tile else ""
     if image.format == "PNG":
         bits = 16 if str(codec_args).endswith(";16B") else 8
+    elif image.format == "JPEG2000":
+        bits = 16 if image.mode == "I;16" else 8
     elif image.format == "PPM":
         maxval = codec_args[1] if isinstance(codec_args, tuple) else 255
         bits = 16 if codec_args == "I;16B" or maxval > 255 else 8
     return Storage(
         bits, signed=False, white_is_zero=False, declares_full_scale=image.format == "PPM"
     )
+
+
+def _unread_tiff(file: IO[bytes]) -> str:
+    """The type of the samples of a sound TIFF that Pillow does not know; "" for other files."""
+    file.seek(0)
+    head = file.read(8)
+    if head[:4] not in (b"II*\0", b"MM\0*"):
+        return ""
+    tags = ImageFileDirectory_v2(head)
+    file.seek(tags.next)
+    tags.load(file)
+    if not {256, 257, 258} <= set(tags):
+        return ""  # the file is cut short or damaged
+    bits, kinds = tags.get(258, (1,)), tags.get(339, (1,))
+    kind = {1: "unsigned", 2: "signed", 3: "float"}.get(kinds[0], f"type {kinds[0]}")
+    channels = tags.get(277, 1)
+    if bits[0] < 64 and (kind != "float" or (bits[0], channels) == (32, 1)):
+        return ""  # a type that is read: something else is wrong
+    return f"{channels} channel{'s' * (channels > 1)} of {bits[0]}-bit {kind}"
 
 
 def _tiff_storage(image: TiffImageFile) -> Storage:
@@ -221,6 +266,7 @@ def _tiff_storage(image: TiffImageFile) -> Storage:
         signed=2 in tags.get(339, (1,)),
         white_is_zero=photometric == 0,
         declares_full_scale=False,
+        num_unread=tags.get(338, ()).count(0),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = ["READABLE_SUFFIXES", "BadFile", "is_readable_name", "read_image"]
 
 TRANSPARENT = "image is transparent in places; save it without transparency"
 BLACK_AND_WHITE = "image has only black and white; is it a mask?"
+ZERO_ONE = "image holds only 0 and 1 of 255: is it a mask, or were values from 0 to 1 rounded?"
 DIM = (
     "image's values stay below a quarter of full scale, as if a 16-bit or float file held 8 to"
     " 14 bits; scale them to full scale (65535, or 1 in a float file), or save it with 8 bits"
@@ -55,6 +56,8 @@ def read_image(path: Path, max_megapixels: float) -> NDArray[np.uint8]:
     if samples.dtype == np.uint8:
         if storage.bits > 8 and samples.max() < 64:
             raise BadFile(DIM, f"brightest value below {256 * (int(samples.max()) + 1)} of 65535")
+        if samples.max() == 1:
+            raise BadFile(ZERO_ONE)
         return samples
     return np.repeat(_to_8_bit(samples, storage.bits)[:, :, None], 3, axis=2)
 

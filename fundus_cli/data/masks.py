@@ -48,6 +48,18 @@ UNKNOWN_FULL_SCALE = (
 )
 FOV_NOT_TWO_VALUED = "field-of-view mask has grey levels or colours far from black and white"
 
+FURTHER_CHANNELS = (
+    "mask is a TIFF with channels beyond grey or RGB, one of which may hold the structure; save"
+    " each structure as a file of its own"
+)
+LOSSY_LIST = (
+    "mask was compressed with loss, which blurs the values that data.mask_foreground lists; save it"
+    " as PNG, or set data.mask_threshold=0.5 instead"
+)
+LOSSY_FORMATS = ("JPEG", "MPO", "AVIF")
+MANY_COLOURS = 16
+"""A drawing has fewer values besides those that are listed."""
+
 MAX_COLOURS = 256
 LABEL_SHARE = 15 / 255
 """Levels 0 to 15 of 255 are taken for class indices rather than grey levels."""
@@ -133,9 +145,15 @@ def read_pixels(path: Path, rule: MaskRule, max_megapixels: float) -> Grey | Ima
     """Grey levels, or an RGB image that has colours other than grey."""
     with opened(path, max_megapixels) as file:
         storage = storage_of(file)
+        if storage.num_unread:
+            raise BadFile(FURTHER_CHANNELS, f"{storage.num_unread} further")
         image, alpha = decode(file, storage)
         if image.mode == "CMYK":
             image = image.convert("RGB")
+        if rule.foreground and file.format in LOSSY_FORMATS:
+            most = len(rule.foreground) + MANY_COLOURS
+            if image.getcolors(most) is None:
+                raise BadFile(LOSSY_LIST, f"more than {most} colours")
         if image.mode == "RGB" and _has_greys_only(image):
             image = image.getchannel(0)
         levels = None if image.mode == "RGB" else np.asarray(image)

@@ -26,6 +26,7 @@ class Mismatch:
         template: where the missing file is expected; of a left-over mask, where its image is.
         files: those at fault; of a missing mask, its image.
         near: a left-over file whose name differs only in case or leading zeros.
+        hint: what lies there instead of an image, beginning with a semicolon; or "".
     """
 
     kind: MismatchKind
@@ -36,13 +37,14 @@ class Mismatch:
     structure: str = ""
     files: tuple[Path, ...] = ()
     near: Path | None = None
+    hint: str = ""
 
     def problem(self) -> tuple[str, str]:
         """(kind, offender) for `Problems`."""
         what = f"{self.split} {self.role}"
         match self.kind:
             case MismatchKind.no_image:
-                return f"{self.split}: no image found; expected", self.template
+                return f"{self.split}: no image found; expected", self.template + self.hint
             case MismatchKind.not_listed:
                 kind = f"{self.split}: listed in data.{self.split}.ids but not found"
                 return kind, self.identifier

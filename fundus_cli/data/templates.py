@@ -12,11 +12,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from fundus_cli.config import SplitConfig
 from fundus_cli.data.decoding import READABLE_SUFFIXES
+from fundus_cli.data.folder_contents import unread_in
 from fundus_cli.data.mismatches import Mismatch, MismatchKind, plain_id
 from fundus_cli.errors import DataError, Problems, printable
 
@@ -53,9 +55,9 @@ class FileIndex:
     def find(self, template: str) -> dict[str, list[Path]]:
         """{id: every file that fits the template}; ids are in Unicode form NFC, and printable."""
         parts = template.split("/")
-        first_open = next(i for i, part in enumerate(parts) if "{id}" in part or "*" in part)
+        base = folder_of(template)
+        first_open = base.count("/") + 1 if base else 0
         pattern = re.compile(template_pattern("/".join(parts[first_open:])))
-        base = "/".join(parts[:first_open])
         found: dict[str, list[Path]] = {}
         for name in self._names(base, deep=first_open < len(parts) - 1):
             match = pattern.fullmatch(unicodedata.normalize("NFC", name))
@@ -173,7 +175,8 @@ def pair_files(index: FileIndex, split: SplitConfig, split_name: str) -> Pairing
 
     images = _one_each(index, split.image, split.ids, partial(wrong, role="image"))
     if not images:
-        wrong(MismatchKind.no_image, "image", split.image)
+        hint = _instead_of_images(index, split, split_name)
+        wrong(MismatchKind.no_image, "image", split.image, hint=hint)
     for literal in split.ids:
         if images and not any(c in literal for c in "*?[") and literal not in images:
             wrong(MismatchKind.not_listed, "image", split.image, identifier=literal)
@@ -203,6 +206,29 @@ def pair_files(index: FileIndex, split: SplitConfig, split_name: str) -> Pairing
         has_fov=has_fov,
         mismatches=mismatches,
     )
+
+
+def _instead_of_images(index: FileIndex, split: SplitConfig, split_name: str) -> str:
+    """Why a split has no image: other ids, other endings, images further down, or no folder."""
+    if ids := sorted(index.find(split.image)):
+        between = f"{ids[0]} to {ids[-1]}" if len(ids) > 1 else ids[0]
+        patterns = ", ".join(map(printable, split.ids))
+        return (
+            f"; {len(ids)} files fit, with ids {between}, but none is in "
+            f"data.{split_name}.ids=[{patterns}]"
+        )
+    folder = folder_of(split.image)
+    if not (index.root / folder).is_dir():
+        without = "; without test images: data.test=null" if split_name == "test" else ""
+        return f"; there is no folder {folder}{without}"
+    unread = unread_in(index.root / folder)
+    return f"; the folder holds {unread}" if unread else "; the folder is empty"
+
+
+def folder_of(template: str) -> str:
+    """The folders of a template in front of its first wildcard; "" for the data set's own."""
+    parts = template.split("/")[:-1]
+    return "/".join(takewhile(lambda part: "{id}" not in part and "*" not in part, parts))
 
 
 def _one_each(

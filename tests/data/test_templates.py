@@ -1,5 +1,6 @@
 """Pairing by templates: official layouts, every kind of mismatch, nothing paired by order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,23 @@ def test_junk_and_other_files_are_no_images(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_names_the_expected_files(tmp_path: Path) -> None:
-    _, problems = match(tmp_path, PLAIN)
-    assert problems == ["train: no image found; expected (1): images/{id}.*"]
+    line = "train: no image found; expected (1): images/{id}.*"
+    assert match(tmp_path, PLAIN)[1] == [f"{line}; there is no folder images"]
+    (tmp_path / "images").mkdir()
+    assert match(tmp_path, PLAIN)[1] == [f"{line}; the folder is empty"]
+    touch(tmp_path, *(f"images/{n}.dcm" for n in "abc"), "images/d", "images/left/a.png")
+    (problem,) = match(tmp_path, PLAIN)[1]
+    assert problem.startswith(
+        f"{line}; the folder holds 1 without an ending, 3 .dcm (read are TIFF,"
+    )
+    assert problem.endswith("AVIF) and 1 image in subfolders: left/ (1)")
+
+
+def test_a_list_that_takes_nobody_names_who_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{kind}/0{n}L.png" for n in range(1, 5) for kind in ("images", "masks")))
+    split = replace(PLAIN, ids=["Image_1*"])
+    problem = match(tmp_path, split)[1][0]
+    assert "4 files fit, with ids 01L to 04L, but none is in data.train.ids=[Image_1*]" in problem
 
 
 def test_accents_pair_in_either_unicode_form(tmp_path: Path) -> None:
