@@ -1,6 +1,7 @@
 """fundus-predict: write a mask for every image, and one table."""
 
 import csv
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,13 @@ from fundus_cli.errors import ConfigError, Problems, RunFolderError
 from fundus_cli.evaluation.scoring import trained_on
 from fundus_cli.inference.network import SegmentationNetwork
 from fundus_cli.run.context import Context
-from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
+from fundus_cli.run.files import (
+    read_json,
+    read_text,
+    remove_stale_temporaries,
+    write_csv,
+    write_json,
+)
 from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
@@ -184,11 +191,11 @@ def _reading(job: Job) -> str:
 def _rows_before(table: Path) -> dict[str, Row]:
     """Rows of an earlier call by image; empty where the table cannot be read."""
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = (dict(row) for row in csv.DictReader(file))
-            # Up to version 0.1.0 the first column was called "photograph".
-            named = ({"image": row.pop("photograph", ""), **row} for row in rows)
-            return {row["image"]: row for row in named}
+        lines = io.StringIO(read_text(table), newline="")
+        rows = (dict(row) for row in csv.DictReader(lines))
+        # Up to version 0.1.0 the first column was called "photograph".
+        named = ({"image": row.pop("photograph", ""), **row} for row in rows)
+        return {row["image"]: row for row in named}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
 

@@ -157,7 +157,7 @@ def preset_names(folder: Path) -> list[str]:
 
 def _text(file: Path, most_bytes: int) -> str:
     try:
-        return read_regular(file, most_bytes)
+        return read_regular(file, most_bytes).decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -222,8 +222,8 @@ def _bases(defaults: Any, file: Path) -> tuple[str, ...]:
             bases += [entry.removesuffix(".yaml")] if entry != "_self_" else []
         elif not (isinstance(entry, dict) and len(entry) == 1 and _is_choice(entry)):
             raise ConfigError(
-                f"{file}: defaults: {entry}: expected a file of the same folder, as in _base, or a "
-                f"choice as in `override /model: unet` (of {', '.join(GROUPS)})"
+                f"{file}: defaults: {str(entry)[:200]}: expected a file of the same folder, as "
+                f"in _base, or a choice as in `override /model: unet` (of {', '.join(GROUPS)})"
             )
     return tuple(bases)
 

@@ -102,6 +102,8 @@ def _check_hydra_key(override: Override, key: str, line: str) -> None:
             f"{key}: cannot be set; of Hydra's own keys only hydra.run.dir, hydra.sweep.dir, "
             "hydra.sweep.subdir, hydra/sweeper, hydra/launcher and those below can"
         )
+    elif key.startswith("hydra.sweeper.params"):
+        raise ConfigError(f"{key}: cannot be set; type ranges as words, as in seed=1,2 with -m")
     elif "${" in line and key.startswith(("hydra.launcher.", "hydra.sweeper.")):
         raise ConfigError(f"{line}: a launcher or sweeper takes values only, no ${{...}}")
 
