@@ -198,7 +198,7 @@ def _check_events(text: str, file: Path) -> None:
                 "the values out, or refer to one as in ${data.name}"
             )
         if getattr(event, "tag", None) is not None:
-            raise ConfigError(f"{where}: tag {event.tag}: not plain YAML; write the value only")
+            raise ConfigError(f"{where}: tag {event.tag!r}: not plain YAML; write the value only")
         if depth > MOST_NESTED or len(value) > LONGEST_VALUE:
             raise ConfigError(
                 f"{where}: more than {MOST_NESTED} levels, or a value of more than "
@@ -206,8 +206,8 @@ def _check_events(text: str, file: Path) -> None:
             )
         if "${" in INTERPOLATION.sub("", value):
             raise ConfigError(
-                f"{where}: {value[:200]}: a preset may refer to keys, as in ${{data.name}}, and to "
-                "the time, as in ${now:%Y-%m-%d}; resolvers that read the environment and the "
+                f"{where}: {value[:200]!r}: a preset may refer to keys, as in ${{data.name}}, and "
+                "to the time, as in ${now:%Y-%m-%d}; resolvers that read the environment and the "
                 "like are disabled"
             )
 
@@ -222,7 +222,7 @@ def _bases(defaults: Any, file: Path) -> tuple[str, ...]:
             bases += [entry.removesuffix(".yaml")] if entry != "_self_" else []
         elif not (isinstance(entry, dict) and len(entry) == 1 and _is_choice(entry)):
             raise ConfigError(
-                f"{file}: defaults: {str(entry)[:200]}: expected a file of the same folder, as "
+                f"{file}: defaults: {repr(entry)[:200]}: expected a file of the same folder, as "
                 f"in _base, or a choice as in `override /model: unet` (of {', '.join(GROUPS)})"
             )
     return tuple(bases)

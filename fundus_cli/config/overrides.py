@@ -82,7 +82,7 @@ def check_overrides(
         if override.package is not None:
             raise ConfigError(f"{line}: a package (@...) cannot be chosen; write {key}=...")
         if key.startswith("hydra"):
-            _check_hydra_key(override, key, line)
+            _check_hydra_key(key, line)
             continue
         if override.is_sweep_override() and not multirun:
             raise ConfigError(f"{line}: several values; add -m to run them all, or quote the value")
@@ -92,10 +92,10 @@ def check_overrides(
             check_key(key, schema)
 
 
-def _check_hydra_key(override: Override, key: str, line: str) -> None:
+def _check_hydra_key(key: str, line: str) -> None:
     """Raise ConfigError for a word about Hydra itself that could name code."""
     if (names := HYDRA_CHOICES.get(key)) is not None:
-        if line.startswith(("+", "~")) or override.value() not in names:
+        if line not in [f"{key}={name}" for name in names]:
             raise ConfigError(f"{line}: choose {key}= from {', '.join(names)}")
     elif not HYDRA_KEYS.fullmatch(key) or "custom_search_space" in key:
         raise ConfigError(
