@@ -78,6 +78,7 @@ def test_no_two_modules_share_a_name() -> None:
 
 HYDRA_IS_KNOWN_TO = (
     "config/compose.py",
+    "config/config_folder.py",
     "config/overrides.py",
     "config/typed.py",
     "cli/command_line.py",

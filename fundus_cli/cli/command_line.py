@@ -14,7 +14,8 @@ from fundus_cli import __version__
 from fundus_cli.cli.help_page import help_page
 from fundus_cli.cli.programs import PROGRAMS
 from fundus_cli.config import SCHEMAS, TrainConfig
-from fundus_cli.config.compose import compose_config
+from fundus_cli.config.compose import Command, compose_config, compose_dict
+from fundus_cli.config.config_folder import search_path
 from fundus_cli.config.idle_keys import without_effect
 from fundus_cli.config.overrides import (
     check_overrides,
@@ -56,6 +57,8 @@ def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
             f"{name}: no such program; python -m fundus_cli {{{','.join(PROGRAMS)}}} key=value ..."
         )
     program, arguments = PROGRAMS[name], _read_arguments(line)
+    if arguments.config_dir is not None:
+        search_path(arguments.config_dir)
     if "--version" in arguments.flags:
         print(f"fundus-cli {__version__}")
         return
@@ -88,7 +91,7 @@ def _run_sweep(
     name: str, arguments: Arguments, overrides: Sequence[Override], stop: StopRequest
 ) -> None:
     """Check the config of every job before the first one starts, then run them all."""
-    is_search = any(line.startswith("hydra/sweeper=") for line in arguments.overrides)
+    is_search = any(line == "hydra/sweeper=optuna" for line in arguments.overrides)
     for job in expand_sweep(choices_of(overrides) if is_search else overrides):
         config = compose_config(name, job, arguments.config_dir)
         if is_search and isinstance(config, TrainConfig):
@@ -144,10 +147,12 @@ def _check_has_score(config: TrainConfig) -> None:
 
 
 def _pass_to_hydra(name: str, arguments: Arguments) -> None:
-    """Hand a flag that only prints over to Hydra."""
+    """Hand a flag that only prints over to Hydra, after the config has been checked."""
     import hydra
 
-    directory = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir else []
-    sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *arguments.overrides]
+    words, folder = tuple(arguments.overrides), arguments.config_dir
+    compose_dict(Command(config_name=name, overrides=words, config_dir=folder))
+    directory = [search_path(folder)] if folder else []
+    sys.argv = [f"fundus-{name}", *arguments.flags, *directory, *words]
     main = hydra.main(config_path="pkg://fundus_cli.configs", config_name=name, version_base="1.3")
     main(lambda config: None)()

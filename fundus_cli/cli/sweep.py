@@ -19,7 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fundus_cli.cli.sweep_job import run_job
 from fundus_cli.config.compose import Command, compose_dict
+from fundus_cli.config.config_folder import search_path
 from fundus_cli.config.overrides import CONFIG_MODULE, quoted
+from fundus_cli.config.typed import first_line
 from fundus_cli.errors import ConfigError
 from fundus_cli.report.leaderboard import read_jobs
 from fundus_cli.report.leaderboard_text import leaderboard_table
@@ -48,7 +50,8 @@ def run_sweep(
     """
     check_plugins(overrides)
     stop.defer()
-    sweep_dir = _sweep_folder(program, overrides, config_dir)
+    ready = ready_values(overrides)
+    sweep_dir = _sweep_folder(program, [*ready, *overrides])
     started, own_process = time.time(), os.getpid()
 
     def job(config: DictConfig) -> float | None:
@@ -61,10 +64,9 @@ def run_sweep(
         folder = Path(runtime.runtime.output_dir)
         return run_job(program, folder, list(runtime.overrides.task), config_dir, own_stop)
 
-    directory = ["--config-dir", str(config_dir)] if config_dir else []
+    directory = [search_path(config_dir)] if config_dir else []
     kept = [line for line in overrides if not line.startswith("hydra.sweep.dir=")]
     folder_override = quoted("hydra.sweep.dir", str(sweep_dir))
-    ready = ready_values(overrides)
     arguments = [sys.argv[0], "--multirun", *directory, *ready, *kept, folder_override]
     before, sys.argv = sys.argv, arguments
     gave_up: ValueError | None = None
@@ -77,7 +79,7 @@ def run_sweep(
         with locked(str(sweep_dir), key="hydra.sweep.dir"):
             main(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(first_line(error)) from error
     except ValueError as error:
         # Optuna's sweeper raises this when no job has a score.
         gave_up = error
@@ -122,12 +124,13 @@ def ready_values(overrides: Sequence[str]) -> list[str]:
     return lines
 
 
-def _sweep_folder(program: str, overrides: Sequence[str], config_dir: Path | None) -> Path:
-    """The sweep's folder, known before the first job runs."""
-    own = tuple(line for line in overrides if line.startswith("hydra.sweep.dir="))
-    _, hydra_config = compose_dict(
-        Command(config_name=program, overrides=own, config_dir=config_dir)
-    )
+def _sweep_folder(program: str, overrides: Sequence[str]) -> Path:
+    """The sweep's folder, known before the first job runs.
+
+    Composes all words about Hydra itself, so that they are checked before Hydra acts on them.
+    """
+    own = tuple(line for line in overrides if line.lstrip("+~").startswith("hydra"))
+    _, hydra_config = compose_dict(Command(config_name=program, overrides=own))
     return Path(str(hydra_config.sweep.dir))
 
 

@@ -1,6 +1,7 @@
 """fundus-predict: write a mask for every image, and one table."""
 
 import csv
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from fundus_cli.run.context import Context
 from fundus_cli.run.files import (
     from_cell,
     read_json,
+    read_text,
     remove_stale_temporaries,
     write_csv,
     write_json,
@@ -192,11 +194,11 @@ def _reading(job: Job) -> str:
 def _rows_before(table: Path) -> dict[str, Row]:
     """Rows of an earlier call by image; empty where the table cannot be read."""
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = (dict(row) for row in csv.DictReader(file))
-            # Up to version 0.1.0 the first column was called "photograph".
-            named = ({"image": row.pop("photograph", ""), **row} for row in rows)
-            return {row["image"]: row for row in map(_from_cells, named)}
+        lines = io.StringIO(read_text(table), newline="")
+        rows = (dict(row) for row in csv.DictReader(lines))
+        # Up to version 0.1.0 the first column was called "photograph".
+        named = ({"image": row.pop("photograph", ""), **row} for row in rows)
+        return {row["image"]: row for row in map(_from_cells, named)}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
 

@@ -81,6 +81,8 @@ def write_png(path: Path, pixels: np.ndarray, overwrite: bool) -> None:
 
 
 def _holds(path: Path, pixels: np.ndarray) -> bool:
+    if not path.is_file():
+        return False  # opening a pipe would wait for its other end
     try:
         with Image.open(path, formats=("PNG",)) as image:
             # The size is compared first, so that an unrelated file is not decoded.

@@ -13,16 +13,23 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fundus_cli.config import SCHEMAS
-from fundus_cli.config.overrides import CONFIG_MODULE, check_overrides, parse_overrides, quoted
-from fundus_cli.config.typed import first_line, to_typed
+from fundus_cli.config.config_folder import search_path
+from fundus_cli.config.overrides import CONFIG_MODULE, check_overrides, parse_overrides
+from fundus_cli.config.typed import first_line, leaves, to_typed
 from fundus_cli.errors import ConfigError
 
-PLUGIN_MODULES = ("hydra._internal.core_plugins.", "hydra_plugins.")
-FIXED_HYDRA_KEYS = (
-    *("callbacks", "job_logging", "hydra_logging", "help", "hydra_help", "env", "output_subdir"),
-    *("job.chdir", "job.env_set", "job.env_copy", "job.config"),
+PLUGINS = (
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+    "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+    "optuna.samplers.TPESampler",
 )
-"""Parts of Hydra's own config that can name code, set the environment or redirect output."""
+"""Everything that Hydra may instantiate."""
+MOST_INTERPOLATIONS = 16
+"""In a composed config: if each refers to several others, the text grows exponentially."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +79,14 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
     """
     overrides = list(command.overrides)
     if command.config_dir is not None:
-        folder = command.config_dir.resolve()
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir {command.config_dir}: no such folder")
-        overrides.append(quoted("hydra.searchpath", f"file://{folder}").replace('="', '=["') + "]")
+        overrides.append(search_path(command.config_dir))
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fundus"):
             config = compose(command.config_name, overrides=overrides, return_hydra_config=True)
             hydra_config = config.hydra
             OmegaConf.set_struct(config, False)
-            _refuse_code(hydra_config, command)
+            _refuse_code(OmegaConf.to_container(hydra_config), "hydra")
+            _refuse_growth(config)
             OmegaConf.resolve(hydra_config.run)
             del config["hydra"]
             if "output" in config:
@@ -93,21 +98,28 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
         raise ConfigError(first_line(error)) from error
 
 
-def _refuse_code(hydra_config: DictConfig, command: Command) -> None:
-    """Raise ConfigError when Hydra's own config could run code that a file names."""
-    for plugin in ("sweeper", "launcher"):
-        target = str(hydra_config[plugin].get("_target_"))
-        if not target.startswith(PLUGIN_MODULES):
-            raise ConfigError(f"hydra.{plugin}._target_={target}: not one of Hydra's plugins")
-    if command.config_dir is None:
+def _refuse_code(node: object, key: str) -> None:
+    """Raise ConfigError if Hydra's own config names anything to instantiate but its plugins."""
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
         return
-    own = compose(command.config_name, return_hydra_config=True).hydra
-    for key in FIXED_HYDRA_KEYS:
-        if OmegaConf.select(hydra_config, key) != OmegaConf.select(own, key):
-            raise ConfigError(
-                f"--config-dir {command.config_dir}: sets hydra.{key}, which can run code; "
-                "a config folder may only choose values"
-            )
+    for name, value in node.items():
+        is_code = name == "_target_" and value not in PLUGINS
+        if is_code or (name == "custom_search_space" and value is not None):
+            raise ConfigError(f"{key}.{name}={value}: not one of the plugins that can be chosen")
+        _refuse_code(value, f"{key}.{name}")
+
+
+def _refuse_growth(config: DictConfig) -> None:
+    """Raise ConfigError if so many values refer to others that resolving them could take ages."""
+    values = (value for key, value in leaves(OmegaConf.to_container(config)) if key[:6] != "hydra.")
+    count = sum(value.count("${") for value in values if isinstance(value, str))
+    if count > MOST_INTERPOLATIONS:
+        raise ConfigError(
+            f"{count} values refer to others (${{...}}), at most {MOST_INTERPOLATIONS} may; write "
+            "the values out"
+        )
 
 
 def _no_environment(*names: object) -> typing.NoReturn:

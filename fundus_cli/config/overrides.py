@@ -8,37 +8,34 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from fundus_cli.config.config_folder import GROUPS, preset_names
 from fundus_cli.config.keys import check_key
 from fundus_cli.errors import ConfigError
 
 CONFIG_MODULE = "fundus_cli.configs"
-GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment")
-HYDRA_KEYS = re.compile(
-    r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|sweeper\.(?!custom_search_space).+"
-    r"|launcher\..+)|hydra/(sweeper|launcher)"
-)
+HYDRA_KEYS = re.compile(r"hydra\.(run\.dir|sweep\.dir|sweep\.subdir|(sweeper|launcher)\.\w.*)")
 """Keys of Hydra's own config that may be set; others could name code."""
+HYDRA_CHOICES = {
+    "hydra/launcher": ("basic", "joblib", "submitit_local", "submitit_slurm"),
+    "hydra/sweeper": ("basic", "optuna"),
+}
 
 
 def choices(group: str, config_dir: Path | None = None) -> list[str]:
     """Names that can follow `group=`: the shipped ones and those of the user's config folder."""
-    folders: list[Any] = [resources.files(CONFIG_MODULE) / group]
-    if config_dir is not None:
-        folders.append(config_dir / group)
     names = {
         Path(entry.name).stem
-        for folder in folders
-        if folder.is_dir()
-        for entry in folder.iterdir()
+        for entry in (resources.files(CONFIG_MODULE) / group).iterdir()
         if entry.name.endswith(".yaml") and not entry.name.startswith("_")
     }
+    if config_dir is not None:
+        names |= set(preset_names(config_dir / group))
     return sorted(names)
 
 
@@ -88,13 +85,10 @@ def check_overrides(
         line = override.input_line or key
         if "_target_" in line:
             raise ConfigError(f"{line}: _target_ names code; configs may only choose values")
+        if override.package is not None:
+            raise ConfigError(f"{line}: a package (@...) cannot be chosen; write {key}=...")
         if key.startswith("hydra"):
-            if not HYDRA_KEYS.fullmatch(key):
-                raise ConfigError(
-                    f"{key}: cannot be set; of Hydra's own keys only hydra.run.dir, "
-                    "hydra.sweep.dir, hydra.sweep.subdir, hydra/sweeper, hydra/launcher and those "
-                    "below can"
-                )
+            _check_hydra_key(key, line)
             continue
         if override.is_sweep_override() and not multirun:
             raise ConfigError(f"{line}: several values; add -m to run them all, or quote the value")
@@ -102,6 +96,22 @@ def check_overrides(
             _check_choice(override, key, config_dir)
         else:
             check_key(key, schema)
+
+
+def _check_hydra_key(key: str, line: str) -> None:
+    """Raise ConfigError for a word about Hydra itself that could name code."""
+    if (names := HYDRA_CHOICES.get(key)) is not None:
+        if line not in [f"{key}={name}" for name in names]:
+            raise ConfigError(f"{line}: choose {key}= from {', '.join(names)}")
+    elif not HYDRA_KEYS.fullmatch(key) or "custom_search_space" in key:
+        raise ConfigError(
+            f"{key}: cannot be set; of Hydra's own keys only hydra.run.dir, hydra.sweep.dir, "
+            "hydra.sweep.subdir, hydra/sweeper, hydra/launcher and those below can"
+        )
+    elif key.startswith("hydra.sweeper.params"):
+        raise ConfigError(f"{key}: cannot be set; type ranges as words, as in seed=1,2 with -m")
+    elif "${" in line and key.startswith(("hydra.launcher.", "hydra.sweeper.")):
+        raise ConfigError(f"{line}: a launcher or sweeper takes values only, no ${{...}}")
 
 
 def _check_choice(override: Override, group: str, config_dir: Path | None) -> None:

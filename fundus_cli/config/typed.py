@@ -20,20 +20,22 @@ from fundus_cli.errors import ConfigError
 Config = TypeVar("Config")
 
 
-def _leaves(plain: object, key: str = "") -> Iterator[tuple[str, object]]:
+def leaves(plain: object, key: str = "") -> Iterator[tuple[str, object]]:
     """(dotted key, value) of everything that is neither a mapping nor a list."""
     if isinstance(plain, dict):
         for name, value in plain.items():
-            yield from _leaves(value, f"{key}.{name}".lstrip("."))
+            yield from leaves(value, f"{key}.{name}".lstrip("."))
     elif isinstance(plain, list):
         for value in plain:
-            yield from _leaves(value, key)
+            yield from leaves(value, key)
     else:
         yield key, plain
 
 
 def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The first line of a message; that of the cause where the error itself has none."""
+    text = str(error) or str(error.__cause__ or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     own = "ConfigError raised while resolving interpolation: "
     return lines[0].removeprefix(own) if lines else type(error).__name__
 
@@ -94,7 +96,7 @@ def from_plain(plain: object, schema: type[Config]) -> Config:
 
 
 def _refuse_interpolation(plain: object) -> None:
-    for key, value in _leaves(plain):
+    for key, value in leaves(plain):
         if isinstance(value, str) and "${" in value:
             raise ConfigError(f"{key}={value}: a stored config may hold values only")
         if not isinstance(value, (str, int, float, bool, types.NoneType)):

@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fundus_cli.config.regular_files import read_regular
 from fundus_cli.report.overlays import FN_COLOUR, FP_COLOUR, TP_COLOUR
 from fundus_cli.report.run_files import Run, number
 from fundus_cli.run.files import write_json, write_whole
 
 FOLDER = "pictures"
 MAX_SIDE_PX = 1600
+MOST_BYTES = 16_000_000
 JPEG_QUALITY = 82
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 KINDS = ("worst", "median", "best")
 PALETTE = (0, 0, 0, *TP_COLOUR, *FN_COLOUR, *FP_COLOUR)
 """Index 0 is transparent; 1 to 3 are TP, FN and FP."""
@@ -152,7 +155,7 @@ def read_pictures(run: Run) -> list[Picture]:
     for entry in run.pictures:
         try:
             pictures.append(_read(run.folder / FOLDER, entry, rows))
-        except (OSError, KeyError, TypeError, ValueError):
+        except (*UNREADABLE, LookupError, TypeError):
             continue
     return pictures
 
@@ -163,8 +166,10 @@ def _read(
     # The index is a file like any other: it may not lead out of its folder.
     # Up to version 0.1.0 the key was "photograph".
     names = (entry.get("image", entry.get("photograph")), entry["classes"])
-    image, classes = (folder / Path(str(name)).name for name in names)
-    with Image.open(classes, formats=("PNG",)) as layer:
+    image, classes = (read_regular(folder / Path(str(name)).name, MOST_BYTES) for name in names)
+    with Image.open(io.BytesIO(classes), formats=("PNG",)) as layer:
+        if max(layer.size) > MAX_SIDE_PX:
+            raise ValueError(f"{layer.size} px")
         present = np.isin(np.asarray(layer), (1, 2))
         width, height = layer.size
     buffer = io.BytesIO()
@@ -178,8 +183,8 @@ def _read(
         width=width,
         height=height,
         native_px=f"{native[0]} x {native[1]}",
-        image=_address("image/jpeg", image.read_bytes()),
-        classes=_address("image/png", classes.read_bytes()),
+        image=_address("image/jpeg", image),
+        classes=_address("image/png", classes),
         reference=_address("image/png", buffer.getvalue()),
     )
 

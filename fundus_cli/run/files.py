@@ -14,7 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from fundus_cli.config.regular_files import read_regular
 from fundus_cli.errors import MachineError
+
+MOST_BYTES = 64_000_000
+MOST_LEVELS = 50
+"""Limits of text and JSON files that are read."""
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -105,13 +110,36 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, lambda file: file.write((text + "\n").encode()))
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of a run folder, which may come from a stranger.
+
+    Raises:
+        OSError: it does not exist or cannot be opened.
+        ValueError: it is a pipe or a device, is larger than MOST_BYTES, or is not UTF-8.
+    """
+    return read_regular(path, MOST_BYTES).decode("utf-8")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty when the file is missing, damaged or holds no mapping."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(path), parse_int=_whole_number)
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and _has_levels(content, MOST_LEVELS) else {}
+
+
+def _whole_number(digits: str) -> int | float:
+    # Python's integers have no end, and most of what is done with a number ends at a float.
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
+def _has_levels(value: object, most: int) -> bool:
+    """Whether mappings and lists are nested in at most `most` levels."""
+    if not isinstance(value, dict | list):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(_has_levels(child, most - 1) for child in children)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -1,6 +1,5 @@
 """Resume a run: which config keys may change, and which checkpoint to continue from."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,8 +111,8 @@ def finished(config: TrainConfig) -> bool:
     if config.resume is None or summary is None or summary.get("status") != "done":
         return False
     try:
-        old = from_plain(json.loads((folder / "config.json").read_text()), TrainConfig)
-    except (OSError, ValueError, ConfigError):
+        old = from_plain(read_json(folder / "config.json"), TrainConfig)
+    except ConfigError:
         return False
     check_config(old, config)
     return config.epochs <= old.epochs

@@ -1,11 +1,14 @@
 """Whatever is missing or damaged in a run folder is absent on its page, never an error."""
 
+import os
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fundus_cli.report.pictures import read_pictures
 from fundus_cli.report.run_files import is_run, leaves, number, numbers, plain, read_rows, read_run
 from fundus_cli.report.run_page import write_report
 from fundus_cli.run.files import write_csv
@@ -40,6 +43,35 @@ def check_page_with(make_run: MakeRun, names: Sequence[str], junk: str | None) -
             (folder / name).write_text(junk)
     page = write_report(folder).read_text(encoding="utf-8")
     assert page.rstrip().endswith("</html>")
+
+
+def test_a_page_is_made_whatever_stands_in_the_place_of_the_files(make_run: MakeRun) -> None:
+    """Pipes and an endless device would be waited for; the page of a folder of runs reads them
+    too."""
+    folder = make_run("run", "data=chasedb1")
+    add_pictures(folder, read_run(folder).rows)
+    for name, makes_pipe in zip(FILES, cycle((True, False)), strict=False):
+        (folder / name).unlink()
+        if makes_pipe:
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to("/dev/zero")
+    assert read_run(folder).config == {}
+    assert write_report(folder).read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("makes_pipe", [True, False])
+def test_a_picture_that_is_no_small_file_is_left_out(make_run: MakeRun, makes_pipe: bool) -> None:
+    folder = make_run("run", "data=chasedb1")
+    add_pictures(folder, read_run(folder).rows)
+    count = len(read_pictures(read_run(folder)))
+    layer = next((folder / "pictures").glob("*.png"))
+    layer.unlink()
+    if makes_pipe:
+        os.mkfifo(layer)
+    else:
+        Image.new("1", (20_000, 20_000)).save(layer)
+    assert len(read_pictures(read_run(folder))) == count - 1
 
 
 def test_scores_of_the_wrong_kind_are_left_out(make_run: MakeRun) -> None:

@@ -10,12 +10,46 @@ import pytest
 
 from fundus_cli.errors import MachineError
 from fundus_cli.run.files import (
+    MOST_BYTES,
     link_whole,
+    read_json,
+    read_text,
     remove_stale_temporaries,
     write_csv,
     write_json,
     write_whole,
 )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "folder", "link to a pipe"])
+def test_only_regular_files_of_some_size_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "config.json"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(MOST_BYTES + 1)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        target = path if kind == "pipe" else tmp_path / "pipe"
+        os.mkfifo(target)
+        if target != path:
+            path.symlink_to(target)
+    with pytest.raises(ValueError, match=r"^(not a regular file|larger than 64 MB)$"):
+        read_text(path)
+    assert read_json(path) == {}
+
+
+@pytest.mark.parametrize("levels", [60, 900, 200_000])
+def test_json_of_many_levels_counts_as_missing(tmp_path: Path, levels: int) -> None:
+    (tmp_path / "a.json").write_text('{"a": ' + "[" * levels + "]" * levels + "}")
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_a_number_of_many_digits_is_a_float(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 12, "b": 1' + "0" * 400 + "}")
+    assert read_json(tmp_path / "a.json") == {"a": 12, "b": float("inf")}
 
 
 def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path) -> None:
