@@ -1,8 +1,9 @@
 """fundus-predict: write a mask for every image, and one table."""
 
 import csv
+import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from fundus_cli.errors import ConfigError, Problems, RunFolderError
 from fundus_cli.evaluation.scoring import trained_on
 from fundus_cli.inference.network import SegmentationNetwork
 from fundus_cli.run.context import Context
-from fundus_cli.run.files import read_json, remove_stale_temporaries, write_csv, write_json
+from fundus_cli.run.files import (
+    read_json,
+    read_text,
+    remove_stale_temporaries,
+    write_csv,
+    write_json,
+)
 from fundus_cli.run.folder import check_writable, locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
@@ -115,7 +122,9 @@ def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfi
     decisive = {key: settings[key] for key in ("threshold", "tta", "fov", "fov_angle_deg")}
     decisive["checkpoints"] = sorted(settings["checkpoints"].values())
     if before and not config.overwrite:
-        earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}
+        hashes = before.get("checkpoints")
+        hashes = sorted(map(str, hashes.values())) if isinstance(hashes, dict) else None
+        earlier = {**before, "checkpoints": hashes}
         changed = [key for key, value in decisive.items() if earlier.get(key) != value]
         if changed:
             raise RunFolderError(
@@ -184,13 +193,18 @@ def _reading(job: Job) -> str:
 def _rows_before(table: Path) -> dict[str, Row]:
     """Rows of an earlier call by image; empty where the table cannot be read."""
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = (dict(row) for row in csv.DictReader(file))
-            # Up to version 0.1.0 the first column was called "photograph".
-            named = ({"image": row.pop("photograph", ""), **row} for row in rows)
-            return {row["image"]: row for row in named}
+        table_rows = csv.DictReader(io.StringIO(read_text(table), newline=""))
+        rows = (dict(row) for row in table_rows if _is_text(row))
+        # Up to version 0.1.0 the first column was called "photograph".
+        named = ({"image": row.pop("photograph", ""), **row} for row in rows)
+        return {row["image"]: row for row in named}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
+
+
+def _is_text(row: Mapping[Any, Any]) -> bool:
+    """Whether a row has exactly as many cells as the header."""
+    return all(isinstance(part, str) for pair in row.items() for part in pair)
 
 
 def _is_done(job: Job, prediction: ImagePipeline, rows: dict[str, Row]) -> bool:

@@ -164,6 +164,8 @@ def _read(
     # Up to version 0.1.0 the key was "photograph".
     names = (entry.get("image", entry.get("photograph")), entry["classes"])
     image, classes = (folder / Path(str(name)).name for name in names)
+    if not (image.is_file() and classes.is_file()):
+        raise FileNotFoundError(image)
     with Image.open(classes, formats=("PNG",)) as layer:
         present = np.isin(np.asarray(layer), (1, 2))
         width, height = layer.size

@@ -1,11 +1,13 @@
 """Read a run folder; missing or damaged files are treated as absent, never as an error."""
 
 import csv
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fundus_cli.run.files import read_json, read_text
 
 JOB_FILE = "job.json"
 REPORT_NAME, LEADERBOARD_NAME = "report.html", "leaderboard.html"
@@ -114,42 +116,32 @@ def is_run(folder: Path) -> bool:
 
 def read_run(folder: Path) -> Run:
     """Everything that the folder's files tell."""
-    curves = read_object(folder / "curves.json").get("structures")
+    curves = read_json(folder / "curves.json").get("structures")
     rows = read_rows(folder / "metrics.csv")
-    index = read_object(folder / "pictures" / "index.json").get("pictures")
+    index = read_json(folder / "pictures" / "index.json").get("pictures")
     return Run(
         folder=folder,
-        config=read_object(folder / "config.json"),
-        environment=read_object(folder / "environment.json"),
-        splits=read_object(folder / "splits.json"),
+        config=read_json(folder / "config.json"),
+        environment=read_json(folder / "environment.json"),
+        splits=read_json(folder / "splits.json"),
         log=read_rows(folder / "log.csv"),
-        metrics=read_object(folder / "metrics.json"),
+        metrics=read_json(folder / "metrics.json"),
         rows=[row for row in rows if row.get("rater") in (None, "network")],
         observer2_rows=[row for row in rows if row.get("rater") == "observer2"],
         curves=curves if isinstance(curves, dict) else {},
-        summary=read_object(folder / "summary.json"),
-        job=read_object(folder / JOB_FILE),
+        summary=read_json(folder / "summary.json"),
+        job=read_json(folder / JOB_FILE),
         pictures=[p for p in index if isinstance(p, dict)] if isinstance(index, list) else [],
     )
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; empty when the file is missing, damaged or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a CSV file with its numbers as numbers and empty cells as None."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                {key: _value(key, text) for key, text in row.items() if isinstance(key, str)}
-                for row in csv.DictReader(file)
-            ]
+        return [
+            {key: _value(key, text) for key, text in row.items() if isinstance(key, str)}
+            for row in csv.DictReader(io.StringIO(read_text(path), newline=""))
+        ]
     except (OSError, ValueError, csv.Error):
         return []
 

@@ -9,8 +9,9 @@ from fundus_cli.report.pages import write_page
 from fundus_cli.report.pictures import KINDS, read_pictures
 from fundus_cli.report.published import compare_with_published
 from fundus_cli.report.run_figures import learning_figures, score_figures
-from fundus_cli.report.run_files import REPORT_NAME, Run, as_mapping, read_object, read_run
+from fundus_cli.report.run_files import REPORT_NAME, Run, as_mapping, read_run
 from fundus_cli.report.run_tables import image_table, score_table
+from fundus_cli.run.files import read_json
 
 
 def write_report(folder: Path) -> Path:
@@ -88,7 +89,7 @@ def _num_parameters(run: Run) -> int | None:
     if found is None and run.config.get("checkpoint"):
         path = Path(str(run.config["checkpoint"]))
         folder = path if path.is_dir() else path.parent
-        found = read_object(folder / "summary.json").get("num_parameters")
+        found = read_json(folder / "summary.json").get("num_parameters")
     return found if isinstance(found, int) else None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fundus_cli.errors import MachineError
+from fundus_cli.errors import DataError, MachineError
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -87,6 +87,20 @@ def remove_stale_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def inside(folder: Path, *names: str | Path) -> Path:
+    """The path of a file below `folder`; every name that comes from elsewhere goes through here.
+
+    Raises:
+        DataError: the names are absolute or lead out of the folder.
+    """
+    below = Path(*names)
+    if below.anchor or ".." in below.parts or not below.parts:
+        raise DataError(
+            f"{folder}: nothing may be written as {str(below)!r}, which leads out of it"
+        )
+    return folder / below
+
+
 def strict(value: Any) -> Any:
     """The same value with NaN and infinities as None, as strict JSON requires."""
     if isinstance(value, float):
@@ -104,11 +118,23 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, lambda file: file.write((text + "\n").encode()))
 
 
+def read_text(path: Path) -> str:
+    """The text of a regular file as it stands; a pipe or device might never answer.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+        ValueError: it is not UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+    return path.read_bytes().decode("utf-8")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty when the file is missing, damaged or holds no mapping."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -1,6 +1,5 @@
 """Resume a run: which config keys may change, and which checkpoint to continue from."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError, MachineError
+from fundus_cli.run.files import read_json
 from fundus_cli.run.folder import read_summary
 
 MAY_CHANGE = (
@@ -110,8 +110,8 @@ def finished(config: TrainConfig) -> bool:
     if config.resume is None or summary is None or summary.get("status") != "done":
         return False
     try:
-        old = from_plain(json.loads((folder / "config.json").read_text()), TrainConfig)
-    except (OSError, ValueError, ConfigError):
+        old = from_plain(read_json(folder / "config.json"), TrainConfig)
+    except ConfigError:
         return False
     check_config(old, config)
     return config.epochs <= old.epochs
