@@ -181,20 +181,23 @@ def _threshold(content: object) -> Threshold:
 
 
 def _is_number(value: object) -> bool:
-    """A finite number; bool is none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    """A finite number that a float can hold; bool is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(float(value))
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**53
 
 
-def _are_rows(value: object) -> bool:
-    """Rows of a table: mappings from names to numbers (NaN too), text or nothing."""
+def _are_rows(value: object, required: str) -> bool:
+    """Rows of a table: mappings from names to numbers or NaN, each with the `required` name."""
     return isinstance(value, list) and all(
         isinstance(row, dict)
+        and required in row
         and all(type(name) is str for name in row)
-        and all(type(cell) in (int, float, str, bool, type(None)) for cell in row.values())
+        and all(_is_number(cell) or cell != cell for cell in row.values())
         for row in value
     )
 
@@ -202,7 +205,8 @@ def _are_rows(value: object) -> bool:
 CHECKS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("epoch", "batch", "step", "num_seen", "constant_epochs"), _is_count),
     **dict.fromkeys(("loss_sum", "seconds"), _is_number),
-    **dict.fromkeys(("rows", "timings"), _are_rows),
+    "rows": lambda value: _are_rows(value, "epoch"),
+    "timings": lambda value: _are_rows(value, "train_s"),
     "best_epoch": lambda value: value is None or (_is_count(value) and value > 0),
     "best_score": lambda value: value is None or _is_number(value),
 }
