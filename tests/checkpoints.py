@@ -1,6 +1,7 @@
 """Checkpoints with random weights, for tests of what is done with a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from fundus_cli.config import TrainConfig
 from fundus_cli.config.compose import compose_config
 from fundus_cli.model.build import build_model
 from fundus_cli.run.checkpoint import Progress, Threshold, save
+from fundus_cli.run.checkpoint_file import SHA256
 
 OVERRIDES = (
     "data=folder",
@@ -50,6 +52,13 @@ def random_checkpoint(
         manifest={},
     )
     return config
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """All that a checkpoint holds but its sha256, for a test that changes it and saves it again."""
+    content = torch.load(path, weights_only=True)
+    del content[SHA256]
+    return dict(content)
 
 
 def read_pixels(path: Path) -> np.ndarray:

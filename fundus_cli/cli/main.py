@@ -45,7 +45,7 @@ def _run(name: str) -> int:
         return 0
     except (FundusError, Interrupted) as error:
         return _told(name, error)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         if (known := trouble(error)) is None:
             raise
         return _told(name, known)

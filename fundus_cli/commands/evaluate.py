@@ -22,7 +22,7 @@ from fundus_cli.run import checkpoint
 from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
 from fundus_cli.run.context import Context
 from fundus_cli.run.environment import describe
-from fundus_cli.run.files import write_csv, write_json
+from fundus_cli.run.files import inside, write_csv, write_json
 from fundus_cli.run.folder import check_writable, locked, write_status
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.device import choose_device
@@ -36,10 +36,13 @@ def data_config(config: EvalConfig, changes: Mapping[str, Any], stored: DataConf
     """What to score: the checkpoint's own data set or another one.
 
     Working resolution and normalisation belong to the network and always come from the
-    checkpoint; the camera's angle belongs to the images.
+    checkpoint; the camera's angle belongs to the images; how long to wait and how much memory to
+    use belong to the command.
     """
     if config.data.name == AS_TRAINED:
-        return change_data(stored, changes)
+        own = config.data
+        changed = change_data(stored, changes)
+        return replace(changed, timeout_s=own.timeout_s, cache_gb=own.cache_gb)
     return replace(
         config.data,
         fov_diameter_px=stored.fov_diameter_px,
@@ -147,7 +150,7 @@ def _given_threshold(config: EvalConfig) -> Threshold | None:
 def _write_members(folder: Path, scored: Scored, terminal: Terminal) -> None:
     """Write the scores of an ensemble's members into members/ and members.csv."""
     for name, own in scored.alone.items():
-        place = folder / "members" / name
+        place = inside(folder / "members", name)
         place.mkdir(parents=True, exist_ok=True)
         write_numbers(place, own)
     write_csv(folder / "members.csv", member_rows(scored.evaluation))
@@ -202,6 +205,7 @@ def load_members(
     wanted = SPLITS if split == "all" else (split,)
     datasets: dict[int | None, Dataset] = {}
     given = _given_threshold(config)
+    generating = None if config.data.name == AS_TRAINED else terminal.generating
     members = []
     names = member_names([own.path for own in saved])
     for name, own, data in zip(names, saved, prepared, strict=True):
@@ -209,7 +213,7 @@ def load_members(
         size = data.fov_diameter_px
         if size not in datasets:
             same_files = replace(prepared[0], fov_diameter_px=size, allow_odd_masks=True)
-            datasets[size] = load_dataset(same_files, wanted, terminal.reading, terminal.generating)
+            datasets[size] = load_dataset(same_files, wanted, terminal.reading, generating)
             terminal.close_bar()
         structures = own.config.data.structures
         members.append(

@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,9 @@ def _check_settings(folder: Path, settings: dict[str, Any], config: PredictConfi
     decisive = {key: settings[key] for key in ("threshold", "tta", "fov", "fov_angle_deg")}
     decisive["checkpoints"] = sorted(settings["checkpoints"].values())
     if before and not config.overwrite:
-        earlier = {**before, "checkpoints": sorted(dict(before.get("checkpoints", {})).values())}
+        hashes = before.get("checkpoints")
+        hashes = sorted(map(str, hashes.values())) if isinstance(hashes, dict) else None
+        earlier = {**before, "checkpoints": hashes}
         changed = [key for key, value in decisive.items() if earlier.get(key) != value]
         if changed:
             raise RunFolderError(
@@ -194,8 +196,8 @@ def _reading(job: Job) -> str:
 def _rows_before(table: Path) -> dict[str, Row]:
     """Rows of an earlier call by image; empty where the table cannot be read."""
     try:
-        lines = io.StringIO(read_text(table), newline="")
-        rows = (dict(row) for row in csv.DictReader(lines))
+        table_rows = csv.DictReader(io.StringIO(read_text(table), newline=""))
+        rows = (dict(row) for row in table_rows if _is_text(row))
         # Up to version 0.1.0 the first column was called "photograph".
         named = ({"image": row.pop("photograph", ""), **row} for row in rows)
         return {row["image"]: row for row in map(_from_cells, named)}
@@ -204,7 +206,12 @@ def _rows_before(table: Path) -> dict[str, Row]:
 
 
 def _from_cells(row: Row) -> Row:
-    return {key: from_cell(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+    return {key: from_cell(cell) for key, cell in row.items()}
+
+
+def _is_text(row: Mapping[Any, Any]) -> bool:
+    """Whether a row has exactly as many cells as the header."""
+    return all(isinstance(part, str) for pair in row.items() for part in pair)
 
 
 def _is_done(job: Job, prediction: ImagePipeline, rows: dict[str, Row]) -> bool:

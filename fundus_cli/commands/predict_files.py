@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fundus_cli.data.samples import UnusableFile
-from fundus_cli.run.files import write_whole
+from fundus_cli.run.files import inside, write_whole
 
 IN_THE_WAY = "already exists with different content; set overwrite=true to replace it"
 
@@ -38,17 +38,21 @@ def output_files(
     overlay: bool,
     fov: bool,
 ) -> OutputFiles:
-    """The output files of an image; with several structures, each has its own folder."""
+    """The output files of an image; with several structures, each has its own folder.
+
+    Raises:
+        DataError: a name leads out of `folder`.
+    """
     several = len(structures) > 1
 
     def of_each(base: Path) -> dict[str, Path]:
-        return {s: (base / s if several else base) / target for s in structures}
+        return {s: inside(base, *([s] if several else []), target) for s in structures}
 
     return OutputFiles(
         masks=of_each(folder),
         probabilities=of_each(folder / "probability") if probability else {},
-        overlay=folder / "overlays" / target if overlay else None,
-        fov=folder / "fov" / target if fov else None,
+        overlay=inside(folder / "overlays", target) if overlay else None,
+        fov=inside(folder / "fov", target) if fov else None,
     )
 
 

@@ -1,9 +1,13 @@
 """Helpers for all configs: range checks with one-line errors, and conversion to plain values."""
 
+import re
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
 from fundus_cli.errors import ConfigError
+
+MAX_TIMEOUT_S = 1e6
+"""Eleven days; the operating system cannot count without end."""
 
 
 class Device(Enum):
@@ -24,6 +28,19 @@ def require(holds: bool, key: str, value: object, allowed: str) -> None:
     refused."""
     if not holds:
         raise ConfigError(f"{key}={value}: must be {allowed}")
+
+
+NAME = re.compile(r"[\w-]{1,64}")
+
+
+def require_name(name: str, key: str) -> None:
+    """Raise ConfigError unless a name can be part of a file's name on every system."""
+    require(
+        NAME.fullmatch(name) is not None,
+        key,
+        name,
+        "a name of 1 to 64 letters, digits, _ and -",
+    )
 
 
 def require_threshold(value: float | str, words: tuple[str, ...]) -> None:

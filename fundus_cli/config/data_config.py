@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from fundus_cli.config.base import require
+from fundus_cli.config.base import MAX_TIMEOUT_S, require, require_name
 from fundus_cli.config.patterns import (
     QUICK_EXPRESSION,
     is_quick_expression,
@@ -73,6 +73,8 @@ class SplitConfig:
                 "a path with fewer * (more than three * or {id} between two slashes are slow)",
             )
         require(bool(self.targets), "data.<split>.targets", self.targets, "at least one structure")
+        for structure in self.targets:
+            require_name(structure, "data.<split>.targets")
         require(
             set(self.observer2) <= set(self.targets),
             "data.<split>.observer2",
@@ -154,8 +156,11 @@ class DataConfig:
     """Gigabytes of decoded images kept in memory; the rest is kept in a temporary file."""
 
     def __post_init__(self) -> None:
+        require_name(self.name, "data.name")
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
-        require(self.timeout_s > 0, "data.timeout_s", self.timeout_s, "above 0")
+        require(
+            0 < self.timeout_s <= MAX_TIMEOUT_S, "data.timeout_s", self.timeout_s, "above 0, to 1e6"
+        )
         require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
         require(
             self.person is None or is_quick_expression(self.person),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fundus_cli.config.base import (
+    MAX_TIMEOUT_S,
     Device,
     Precision,
     checkpoint_names,
@@ -75,7 +76,7 @@ class PredictConfig:
             self.max_megapixels,
             "null or 0 to 1000",
         )
-        require(self.timeout_s > 0, "timeout_s", self.timeout_s, "above 0")
+        require(0 < self.timeout_s <= MAX_TIMEOUT_S, "timeout_s", self.timeout_s, "above 0, to 1e6")
 
     @property
     def checkpoints(self) -> list[str]:

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.config import DataConfig, DemoConfig, OnBad, to_plain
 from fundus_cli.data.folder_contents import unread_in
 from fundus_cli.data.mask_content import ALLOWED, judge_masks
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
@@ -41,9 +41,14 @@ class Dataset:
 
 
 def resolve_root(
-    config: DataConfig, generating: Callable[[int], None] = lambda total: None
+    config: DataConfig, generating: Callable[[int], None] | None = lambda total: None
 ) -> Path:
-    """The data set's folder; data=demo is generated on first use, with progress to `generating`.
+    """The data set's folder; data=demo is generated on first use.
+
+    Args:
+        config: the data config.
+        generating: called once per image that is generated; None: nothing is generated, as where
+            the config is a checkpoint's, which may not decide where to write how many images.
 
     Raises:
         ConfigError: no data.root is given.
@@ -53,6 +58,8 @@ def resolve_root(
     if config.demo is not None and config.name == "demo":
         root = Path(config.root).expanduser() if config.root else demo_folder(config)
         if not in_time(root.exists, Timeout.of(config), f"data.root={root}: looking for it"):
+            if generating is None:
+                raise DataError(_how_to_generate(config, root))
             write_demo(root, config.demo, generating)
         return root
     if config.root is None:
@@ -69,6 +76,15 @@ def resolve_root(
     return root
 
 
+def _how_to_generate(config: DataConfig, root: Path) -> str:
+    given = [f"data.root={config.root}"] if config.root else []
+    given += [f"data.demo.{f.name}={getattr(config.demo, f.name)}" for f in fields(DemoConfig)]
+    return (
+        f"{root}: the synthetic images that the checkpoint was trained on are not here; run the "
+        f"command where they are, or add data=demo {' '.join(given)} to generate them"
+    )
+
+
 def demo_folder(config: DataConfig) -> Path:
     """The folder of the synthetic images with these settings."""
     settings = json.dumps([GENERATOR_VERSION, to_plain(config.demo)], sort_keys=True)
@@ -80,7 +96,7 @@ def load_dataset(
     config: DataConfig,
     splits: Sequence[str] = SPLITS,
     progress: Callable[[int], None] = lambda total: None,
-    generating: Callable[[int], None] = lambda total: None,
+    generating: Callable[[int], None] | None = lambda total: None,
     held_out: Collection[str] = (),
 ) -> Dataset:
     """Pair, read and check every image of the wanted splits.
@@ -89,7 +105,7 @@ def load_dataset(
         config: the data config.
         splits: which of train, val and test to read.
         progress: called once per image read with the number of images in all.
-        generating: likewise for each image that data=demo generates.
+        generating: likewise for each image that data=demo generates; None: none is generated.
         held_out: ids of val in the run that is resumed; empty: val is chosen anew.
 
     Raises:

@@ -134,7 +134,9 @@ def _mean_logits(logits: Sequence[Tensor], sample: Sample) -> Tensor:
 
 def member_names(paths: Sequence[Path]) -> list[str]:
     """The shortest path endings that distinguish the checkpoints, without their common ending."""
-    parts = [path.absolute().with_suffix("").parts for path in paths]
+    # `..` is no name.
+    absolute = [path.resolve() if ".." in path.parts else path.absolute() for path in paths]
+    parts = [path.with_suffix("").parts for path in absolute]
     if len({path.name for path in paths}) == 1:
         parts = [own[:-1] for own in parts]
     length = 1

@@ -10,7 +10,7 @@ from fundus_cli.config import Precision
 from fundus_cli.inference.ensembles import check_agreement, shared_tta
 from fundus_cli.inference.predictor import Predictor
 from fundus_cli.model.build import build_model
-from fundus_cli.run.checkpoint import Checkpoint, load_weights
+from fundus_cli.run.checkpoint import Checkpoint, check_weights, load_weights
 from fundus_cli.runtime.device import choose_precision
 
 
@@ -48,6 +48,14 @@ def ensemble_of(
 
 
 def _network(saved: Checkpoint, device: torch.device) -> nn.Module:
-    model = build_model(saved.config) if saved.module is None else copy.deepcopy(saved.module)
+    model = _built(saved) if saved.module is None else copy.deepcopy(saved.module)
     load_weights(model, saved.weights, saved.path)
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def _built(saved: Checkpoint) -> nn.Module:
+    with torch.device("meta"):
+        # Shapes alone: the config of a foreign file may describe a network that fits nowhere.
+        outline = build_model(saved.config)
+    check_weights(outline.state_dict(), saved.weights, saved.path)
+    return build_model(saved.config)

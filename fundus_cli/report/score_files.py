@@ -13,7 +13,7 @@ from fundus_cli.evaluation.evaluator import Evaluation
 from fundus_cli.evaluation.score_table import table
 from fundus_cli.report.overlays import file_stem, render_overlay, save_overlay
 from fundus_cli.report.pictures import PictureFolder, choose_cases
-from fundus_cli.run.files import write_csv, write_json
+from fundus_cli.run.files import inside, write_csv, write_json
 
 
 def write_numbers(folder: Path, evaluation: Evaluation) -> None:
@@ -72,7 +72,7 @@ def write_scores(
             f"sensitivity {row['sensitivity']:.4f}  precision {row['precision']:.4f}"
         )
         name = f"{file_stem(sample.id)}_{row['structure']}.png"
-        save_overlay(folder / "overlays" / name, render_overlay(*layers), caption)
+        save_overlay(inside(folder / "overlays", name), render_overlay(*layers), caption)
     pictures.close()
 
 

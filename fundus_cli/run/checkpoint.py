@@ -1,10 +1,8 @@
 """Save and load checkpoints (tensors and plain values); files are validated before use."""
 
-import io
 import re
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +11,36 @@ from torch import Tensor
 
 from fundus_cli import __version__
 from fundus_cli.config import TrainConfig, to_plain
-from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError
-from fundus_cli.run.files import write_whole
+from fundus_cli.run.checkpoint_content import (
+    BEFORE,
+    FORMAT,
+    STORED_NAMES,
+    Checkpoint,
+    Progress,
+    Threshold,
+    checked,
+)
+from fundus_cli.run.checkpoint_file import read_content, write_content
 
-FORMAT = 2
-"""Version of the file format; the documentation on checkpoints lists what raises it."""
-
-BEFORE = "before"
-"""Split of a manifest that lists the training images behind the initial weights of a run."""
-
-
-STORED_NAMES = {"constant_epochs": "one_colour_epochs"}
-"""Fields of Progress that checkpoints hold under an older name."""
+__all__ = [
+    "BEFORE",
+    "FORMAT",
+    "STORED_NAMES",
+    "Checkpoint",
+    "NeedsModuleError",
+    "Progress",
+    "Threshold",
+    "check_weights",
+    "checkpoint_paths",
+    "load",
+    "load_weights",
+    "save",
+]
 
 
 class NeedsModuleError(DataError):
     """The checkpoint's network was given to training from Python, and no module is given now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Probability from which a pixel counts, and how it was chosen (`fixed`, `val` or `train`)."""
-
-    value: float
-    origin: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """Progress of a run. With the config and the tensors, it determines the next step.
-
-    Attributes:
-        epoch: the current epoch, from 0; equal to config.epochs when the run is finished.
-        batch: finished batches of that epoch.
-        step: finished optimizer steps.
-        loss_sum: sum of the epoch's training losses so far, weighted by the batch sizes.
-        num_seen: images or patches in that sum.
-        rows: the log, one row per finished epoch.
-        best_epoch: the epoch of best.pt, from 1.
-        best_score: its validation Dice; None without validation images.
-        seconds: time spent on the epoch's optimizer steps so far.
-        timings: seconds and rate of each finished epoch; kept apart from `rows`, which are equal
-            for an interrupted and an uninterrupted run.
-        constant_epochs: number of the last epochs in a row with constant predictions.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    num_seen: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int | None = None
-    best_score: float | None = None
-    seconds: float = 0.0
-    constant_epochs: int = 0
-    timings: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A loaded checkpoint."""
-
-    config: TrainConfig
-    model: dict[str, Tensor]
-    averaged: dict[str, Tensor] | None
-    optimizer: dict[str, Any]
-    progress: Progress
-    threshold: Threshold
-    manifest: dict[str, dict[str, str]]
-    path: Path
-    custom: dict[str, str] = field(default_factory=dict)
-    """{`model`, `loss` or `optimizer`: name} of the parts that came from Python."""
-    module: torch.nn.Module | None = None
-    """The network that came from Python; its weights are replaced in a copy."""
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: the EMA where the run keeps one."""
-        return self.model if self.averaged is None else self.averaged
-
-    @property
-    def learned_from(self) -> set[str]:
-        """sha256 of every file that the weights were trained on, before this run too."""
-        return {
-            digest
-            for split in ("train", BEFORE)
-            for digest in self.manifest.get(split, {}).values()
-        }
 
 
 def save(
@@ -136,9 +75,7 @@ def save(
     }
     if custom:
         content["custom"] = custom
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_whole(path, lambda file: file.write(buffer.getbuffer()))
+    write_content(path, content)
 
 
 def _contiguous(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -186,34 +123,20 @@ def load(path: Path, module: torch.nn.Module | None = None) -> Checkpoint:
         DataError: the file is damaged, unsafe, or not a checkpoint of this program; or its
             network came from Python and no `module` is given.
     """
-    if not path.exists():
-        raise ConfigError(f"checkpoint={path}: no such file")
+    content = read_content(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise DataError(
-                    f"{path}: is compressed, which checkpoints of fundus-train never are"
-                )
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise DataError(f"{path}: checksum of {damaged} is wrong; the file is damaged")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except DataError:
+        saved = checked(content, path)
+    except MemoryError:
         raise
     except Exception as error:
-        raise DataError(
-            f"{path}: cannot be read safely as a checkpoint ({type(error).__name__}); "
-            "it may be truncated, damaged, or written by another program"
-        ) from error
-    try:
-        saved = _checked(content, path)
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        # Whatever a foreign value does to the checks; what they say is one line.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         if (version := _other_version(content)) is not None:
             raise DataError(
                 f"{path}: was written by fundus-cli {version}, and {__version__} cannot read it "
-                f"({error}); install that version or a newer one"
+                f"({reason}); install that version or a newer one"
             ) from error
-        raise DataError(f"{path}: is not a checkpoint of fundus-train ({error})") from error
+        raise DataError(f"{path}: is not a checkpoint of fundus-train ({reason})") from error
     if "model" not in saved.custom:
         return saved
     if module is None:
@@ -231,64 +154,22 @@ def _other_version(content: Any) -> str | None:
     return version if is_name and version != __version__ else None
 
 
-def _checked(content: Any, path: Path) -> Checkpoint:
-    if not isinstance(content, dict):
-        raise TypeError("not a mapping")
-    if content["format"] != FORMAT:
-        raise ValueError(f"format {content['format']}, this program reads {FORMAT}")
-    threshold = Threshold(float(content["threshold"]["value"]), str(content["threshold"]["origin"]))
-    if not 0 < threshold.value < 1:
-        raise ValueError(f"threshold {threshold.value}")
-    return Checkpoint(
-        config=from_plain(content["config"], TrainConfig),
-        model=_weights(content["model"]),
-        averaged=None if content["averaged"] is None else _weights(content["averaged"]),
-        optimizer=dict(content["optimizer"]),
-        progress=_progress(content["progress"]),
-        threshold=threshold,
-        manifest={
-            str(split): {str(name): str(digest) for name, digest in files.items()}
-            for split, files in content["manifest"].items()
-        },
-        path=path,
-        custom={str(part): str(name) for part, name in content.get("custom", {}).items()},
-    )
-
-
-def _weights(content: Any) -> dict[str, Tensor]:
-    """Named tensors of finite numbers.
-
-    Raises:
-        TypeError: something else.
-        ValueError: a number is not finite.
-    """
-    for name, tensor in content.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"weight {name} is not a tensor")
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"weight {name} is not finite")
-    return dict(content)
-
-
-def _progress(content: Any) -> Progress:
-    """Validate the counters and the rows of the log."""
-    names = {stored: name for name, stored in STORED_NAMES.items()}
-    progress = Progress(**{names.get(name, name): value for name, value in content.items()})
-    for name in ("epoch", "batch", "step", "num_seen"):
-        if type(getattr(progress, name)) is not int or getattr(progress, name) < 0:
-            raise ValueError(f"{name} {getattr(progress, name)}")
-    if not all(isinstance(row, dict) for row in progress.rows):
-        raise TypeError("a row of the log is not a mapping")
-    return progress
-
-
 def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a model after comparing every name and shape.
+    """Copy weights into a model after comparing every name, shape and kind of number.
 
     Raises:
         DataError: with the first difference.
     """
-    expected = model.state_dict()
+    check_weights(model.state_dict(), state, path)
+    model.load_state_dict(state)
+
+
+def check_weights(expected: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> None:
+    """Compare a checkpoint's weights with those of a network, whose tensors may hold no numbers.
+
+    Raises:
+        DataError: with the first difference.
+    """
     for name in sorted(set(expected) ^ set(state)):
         where = "missing" if name in expected else "unknown"
         raise DataError(f"{path}: weight {name} is {where}; the file belongs to another network")
@@ -298,16 +179,9 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor], path: Path) -
                 f"{path}: weight {name} has shape {tuple(tensor.shape)}, "
                 f"the network expects {tuple(expected[name].shape)}"
             )
-    model.load_state_dict(state)
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
-    """Load the optimizer's state from a checkpoint.
-
-    Raises:
-        DataError: the state belongs to another optimizer or network.
-    """
-    try:
-        optimizer.load_state_dict(saved.optimizer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{saved.path}: the optimizer's state does not fit ({error})") from error
+        both_floating = tensor.is_floating_point() and expected[name].is_floating_point()
+        if tensor.dtype != expected[name].dtype and not both_floating:
+            raise DataError(
+                f"{path}: weight {name} is of {tensor.dtype}, "
+                f"the network expects {expected[name].dtype}"
+            )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fundus_cli.config.regular_files import read_regular
-from fundus_cli.errors import MachineError
+from fundus_cli.errors import DataError, MachineError
 
 MOST_BYTES = 64_000_000
 MOST_LEVELS = 50
@@ -91,6 +91,20 @@ def remove_stale_temporaries(folder: Path) -> None:
     """Delete the temporary files of killed writers; call while holding the folder's lock."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def inside(folder: Path, *names: str | Path) -> Path:
+    """The path of a file below `folder`; every name that comes from elsewhere goes through here.
+
+    Raises:
+        DataError: the names are absolute or lead out of the folder.
+    """
+    below = Path(*names)
+    if below.anchor or ".." in below.parts or not below.parts:
+        raise DataError(
+            f"{folder}: nothing may be written as {str(below)!r}, which leads out of it"
+        )
+    return folder / below
 
 
 def strict(value: Any) -> Any:

@@ -34,7 +34,8 @@ class Terminal:
 
     def log_to(self, path: Path) -> None:
         """Append every line from now on, with its time, to a file."""
-        self._log = path
+        # A pipe without a reader would wait for one.
+        self._log = None if path.is_fifo() else path
         with contextlib.suppress(OSError):
             if path.is_file() and not path.read_bytes().endswith(b"\n"):
                 # A full disk or a kill has truncated the last line.

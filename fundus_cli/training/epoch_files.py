@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fundus_cli.run.checkpoint import Progress
+from fundus_cli.errors import DataError
+from fundus_cli.run.checkpoint import Checkpoint, Progress
 from fundus_cli.run.files import link_whole, write_csv
 
 
@@ -20,6 +21,21 @@ def write_followers(folder: Path, progress: Progress, newest: Path) -> None:
         link_whole(newest, folder / "best.pt")
     write_csv(folder / "log.csv", progress.rows)
     write_csv(folder / "timing.csv", progress.timings)
+
+
+def check_position(saved: Checkpoint) -> None:
+    """Refuse a checkpoint whose counters and rows belong to no moment of a run.
+
+    Raises:
+        DataError: there are more or fewer rows than finished epochs, or batches without images.
+    """
+    at = saved.progress
+    if len(at.rows) != at.epoch or (at.num_seen == 0) != (at.batch == 0):
+        raise DataError(
+            f"{saved.path}: {len(at.rows)} rows after {at.epoch} epochs, {at.num_seen} images "
+            f"after {at.batch} batches: no run can be continued from there; start a new one with "
+            "overwrite=true"
+        )
 
 
 def timing_row(progress: Progress, eval_seconds: float) -> dict[str, float]:

@@ -21,6 +21,7 @@ from fundus_cli.training.ema import WeightAverage
 from fundus_cli.training.finetuning import load_initial_weights
 from fundus_cli.training.losses import build_loss
 from fundus_cli.training.optimizer import build_optimizer, lr_at, set_lr
+from fundus_cli.training.optimizer_state import load_optimizer
 from fundus_cli.training.prior_bias import first_model
 
 STEPS_PER_FETCH = 32
@@ -109,7 +110,7 @@ class Learner:
         checkpoint.load_weights(self.model, saved.model, saved.path)
         if self.average is not None:
             checkpoint.load_weights(self.average.model, saved.weights, saved.path)
-        checkpoint.load_optimizer(self.optimizer, saved)
+        load_optimizer(self.optimizer, saved)
 
     def step(self, batch: Batch, epoch: int, number: int) -> None:
         """One optimizer step.

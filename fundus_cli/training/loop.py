@@ -21,7 +21,7 @@ from fundus_cli.run.signals import StopRequest
 from fundus_cli.runtime.device import choose_device
 from fundus_cli.training.constant_predictions import ConstantPredictionWatch
 from fundus_cli.training.custom import CustomParts, check_same_parts
-from fundus_cli.training.epoch_files import epoch_line, timing_row, write_followers
+from fundus_cli.training.epoch_files import check_position, epoch_line, timing_row, write_followers
 from fundus_cli.training.finetuning import check_unseen, earlier_training_files
 from fundus_cli.training.learner import Learner
 from fundus_cli.training.prior_bias import shares
@@ -123,8 +123,10 @@ class Trainer:
 
         Raises:
             ConfigError: the run was started with other parts from Python than this call has.
+            DataError: weights, optimizer or counters do not fit this run.
         """
         check_same_parts(saved.custom, self.learner.custom, self.config.output)
+        check_position(saved)
         self.learner.restore(saved)
         self.progress = saved.progress
         self.earlier_training_files = saved.manifest.get(checkpoint.BEFORE, {})

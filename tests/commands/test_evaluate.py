@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import read_content
 from conftest import small, write_tiny_set
 from PIL import Image
 
@@ -215,7 +216,7 @@ def test_the_threshold_and_tta_can_be_given_and_are_written_down(
 
 def changed(place: Path, tmp_path: Path, change: dict[str, Any]) -> Path:
     """A copy of fold 0's checkpoint with other values in its config."""
-    content = torch.load(place / "fold0" / "best.pt", weights_only=True)
+    content = read_content(place / "fold0" / "best.pt")
     for key, value in change.items():
         *parents, leaf = key.split(".")
         level = content["config"]

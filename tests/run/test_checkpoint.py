@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import read_content
 from torch import nn
 
 from fundus_cli.config import TrainConfig, to_plain
@@ -68,7 +69,7 @@ def test_a_file_of_another_version_that_cannot_be_read_names_it(
 ) -> None:
     path = tmp_path / "last.pt"
     saved(path, config)
-    content = torch.load(path, weights_only=True)
+    content = read_content(path)
     content["config"]["invented_later"] = 1
     content["version"] = version
     torch.save(content, path)
@@ -81,7 +82,7 @@ def test_a_file_of_another_version_that_cannot_be_read_names_it(
 def test_a_file_of_another_version_that_can_be_read_is(tmp_path: Path, config: TrainConfig) -> None:
     path = tmp_path / "last.pt"
     saved(path, config)
-    content = torch.load(path, weights_only=True)
+    content = read_content(path)
     content["version"] = "9.9.0"
     torch.save(content, path)
     assert checkpoint.load(path).config == config
@@ -162,7 +163,7 @@ def test_a_strangers_config_is_refused(
 ) -> None:
     path = tmp_path / "last.pt"
     saved(path, config)
-    content = torch.load(path, weights_only=True)
+    content = read_content(path)
     plain = to_plain(config)
     assert isinstance(plain, dict)
     torch.save({**content, "config": {**plain, **change}}, path)
@@ -185,7 +186,7 @@ def test_other_wrong_content_is_refused(
 ) -> None:
     path = tmp_path / "last.pt"
     saved(path, config)
-    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    torch.save({**read_content(path), key: value}, path)
     with pytest.raises(DataError, match="not a checkpoint of fundus-train"):
         checkpoint.load(path)
 
