@@ -15,6 +15,9 @@ from typing import IO, Any
 
 from fundus_cli.errors import MachineError
 
+TEMPORARY = ".fundus.tmp"
+"""Ending of temporary files, which no other program gives to its own."""
+
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write through `write(file)` to a temporary name, sync, rename.
@@ -46,7 +49,7 @@ def _temporary(path: Path) -> Path:
     name = path.name
     if len(os.fsencode(name)) > 200:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return path.with_name(f".{name}.{os.getpid()}.tmp")
+    return path.with_name(f".{name}.{os.getpid()}{TEMPORARY}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -63,7 +66,8 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     reason = os.strerror(error.errno) if error.errno else str(error)
     hint = "choose another folder with output=..."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = shutil.disk_usage(path.parent).free
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        free = shutil.disk_usage(there).free
         hint = (
             f"{free / 1e6:.1f} MB free; make room and run the same command with resume=auto "
             "(fundus-train) or as it is (the others)"
@@ -83,8 +87,10 @@ def _sync_folder(folder: Path) -> None:
 
 def remove_stale_temporaries(folder: Path) -> None:
     """Delete the temporary files of killed writers; call while holding the folder's lock."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for path in folder.glob(f".*.[0-9]*{TEMPORARY}"):
+        # A folder of this name is not ours.
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def strict(value: Any) -> Any:
