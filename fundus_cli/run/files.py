@@ -9,14 +9,41 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fundus_cli.errors import MachineError
+from fundus_cli.errors import MachineError, RunFolderError
+from fundus_cli.runtime.locking import is_at
+from fundus_cli.runtime.temporaries import TEMPORARY, sync
 
-TEMPORARY = ".fundus.tmp"
-"""Ending of temporary files, which no other program gives to its own."""
+_own_folders: dict[Path, int] = {}
+"""Folders that this process has locked, with the descriptor of each."""
+
+
+@contextlib.contextmanager
+def writing_in(folder: Path, descriptor: int) -> Iterator[None]:
+    """Within the block, refuse to write into any other folder that takes this one's name.
+
+    Args:
+        folder: as it is named in the paths to write.
+        descriptor: of the open folder.
+    """
+    _own_folders[folder] = descriptor
+    try:
+        yield
+    finally:
+        del _own_folders[folder]
+
+
+def _check_own(path: Path) -> None:
+    for folder in path.parents:
+        descriptor = _own_folders.get(folder)
+        if descriptor is not None and not is_at(descriptor, folder):
+            raise RunFolderError(
+                f"output={folder}: is another folder than the one that this process has locked, "
+                "which was moved or deleted; nothing is written into it"
+            )
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -26,7 +53,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
+        RunFolderError: the folder is no longer the one that this process has locked.
     """
+    _check_own(path)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
@@ -34,7 +63,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -73,16 +102,6 @@ def machine_error(path: Path, error: OSError) -> MachineError:
             "(fundus-train) or as it is (the others)"
         )
     return MachineError(f"{path}: cannot be written ({reason}); {hint}")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -143,7 +162,9 @@ def link_whole(source: Path, destination: Path) -> None:
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
+        RunFolderError: the folder is no longer the one that this process has locked.
     """
+    _check_own(destination)
     temporary = _temporary(destination)
     try:
         temporary.unlink(missing_ok=True)
@@ -151,7 +172,7 @@ def link_whole(source: Path, destination: Path) -> None:
         temporary.replace(destination)
         # Replacing one link by another to the same file leaves the temporary name behind.
         temporary.unlink(missing_ok=True)
-        _sync_folder(destination.parent)
+        sync(destination.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         with source.open("rb") as file:

@@ -11,7 +11,13 @@ from pathlib import Path
 
 from fundus_cli.config import TrainConfig
 from fundus_cli.errors import MachineError, RunFolderError
-from fundus_cli.run.files import machine_error, read_json, remove_stale_temporaries, write_json
+from fundus_cli.run.files import (
+    machine_error,
+    read_json,
+    remove_stale_temporaries,
+    write_json,
+    writing_in,
+)
 from fundus_cli.runtime.locking import lock_file, lock_folder
 
 LOCK_NAME = ".lock"
@@ -31,13 +37,13 @@ def check_writable(output: str) -> None:
         MachineError: the nearest existing folder above cannot be written.
         RunFolderError: a file has the folder's name, or it is the root of a drive.
     """
-    path = Path(output).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    if not path.is_dir():
-        raise RunFolderError(f"output={output}: {path} is a file; choose another folder")
     _refuse_root(Path(output), "output")
+    path = Path(output).absolute()
     try:
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        if not path.is_dir():
+            raise RunFolderError(f"output={output}: {path} is a file; choose another folder")
         # A file without a name, where the system has such: a kill leaves nothing behind.
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
@@ -71,12 +77,14 @@ def locked(output: str, overwrite: bool = False, key: str = "output") -> Iterato
     _refuse_root(folder, key)
     with contextlib.ExitStack() as held:
         try:
-            _take(folder, key, held)
+            own = _take(folder, key, held)
             if overwrite and holds_run(folder):
                 _move_aside(folder, key, held)
-                _take(folder, key, held)
+                own = _take(folder, key, held)
         except OSError as error:
             raise machine_error(folder, error) from error
+        if own is not None:
+            held.enter_context(writing_in(folder, own))
         remove_stale_temporaries(folder)
         yield folder
 
@@ -124,10 +132,10 @@ def _backup_path(folder: Path) -> Path:
     raise RunFolderError(f"output={folder}: too many earlier runs beside it")
 
 
-def _take(folder: Path, key: str, held: contextlib.ExitStack) -> None:
-    """Lock a folder and write into its lock file who holds it."""
+def _take(folder: Path, key: str, held: contextlib.ExitStack) -> int | None:
+    """Lock a folder and write into its lock file who holds it; returns the folder's descriptor."""
     try:
-        name = _lock(folder, held)
+        own, name = _lock(folder, held)
     except BlockingIOError as error:
         raise RunFolderError(
             f"{key}={folder}: in use by {_holder_of(folder)}; wait for it or choose another "
@@ -142,20 +150,21 @@ def _take(folder: Path, key: str, held: contextlib.ExitStack) -> None:
         ) from error
     os.ftruncate(name, 0)
     os.pwrite(name, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return own
 
 
-def _lock(folder: Path, held: contextlib.ExitStack) -> int:
-    """Lock a folder and the lock file in it; returns the descriptor of the file.
+def _lock(folder: Path, held: contextlib.ExitStack) -> tuple[int | None, int]:
+    """Lock a folder and the lock file in it; returns their descriptors.
 
     The folder's own lock cannot be deleted; the file's is seen by other machines on a network drive
     too.
     """
-    descriptor = lock_folder(folder)
-    if descriptor is not None:
-        held.callback(os.close, descriptor)
+    own = lock_folder(folder)
+    if own is not None:
+        held.callback(os.close, own)
     name = lock_file(folder / LOCK_NAME)
     held.callback(os.close, name)
-    return name
+    return own, name
 
 
 def _holder_of(folder: Path) -> str:
