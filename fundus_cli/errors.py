@@ -35,7 +35,7 @@ class DataError(FundusError):
 
 
 class DivergedError(FundusError):
-    """A loss or gradient is not finite; raised before the optimizer's update."""
+    """A loss, gradient, weight or prediction is not finite; nothing of it is saved."""
 
     exit_code = 4
 

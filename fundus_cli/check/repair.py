@@ -1,6 +1,7 @@
 """Write a repaired copy of a data set: unambiguous problems are fixed, the rest is left out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,19 @@ from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
 from fundus_cli.data.mismatches import Mismatch, MismatchKind
 from fundus_cli.data.templates import SampleFiles
 from fundus_cli.errors import RunFolderError
-from fundus_cli.run.files import write_whole
+from fundus_cli.run.files import machine_error, write_whole
+from fundus_cli.runtime.temporaries import TEMPORARY, sync
 from fundus_cli.runtime.timeouts import Timeout, in_order
 
 PRESET = Path("configs") / "data" / "repaired.yaml"
 SUFFIX = "{id}.*"
+COPY_FOLDERS = tuple(
+    f"{split}_{kind}"
+    for split in ("train", "test")
+    for kind in ("images", "masks", "fov", "observer2")
+)
+UNFINISHED = f".copy{TEMPORARY}"
+"""Folder in the output folder that is there until the copy and the report are complete."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,9 +59,40 @@ def refuse_place(folder: Path, root: Path) -> None:
         raise RunFolderError(
             f"output={folder}: is inside the data set; fix=true needs another folder"
         )
-    taken = [name for name in ("train_images", "test_images") if (folder / name).exists()]
+    if (folder / UNFINISHED).exists():
+        return
+    taken = [name for name in COPY_FOLDERS if (folder / name).exists()]
     if taken:
         raise RunFolderError(f"output={folder}: already contains {taken[0]}; choose another folder")
+
+
+def _begin_copy(folder: Path) -> Path:
+    """A new folder for the copy until it is complete; deletes what a killed process has left."""
+    unfinished = folder / UNFINISHED
+    if unfinished.exists():
+        # refuse_place let the killed process write here, so these are its own.
+        for name in (*COPY_FOLDERS, UNFINISHED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+    except OSError as error:
+        raise machine_error(unfinished, error) from error
+    return unfinished
+
+
+def _move_copy(folder: Path) -> None:
+    """Give the copy's folders their names, now that all are complete."""
+    try:
+        for path in sorted((folder / UNFINISHED).iterdir()):
+            path.rename(folder / path.name)
+        sync(folder)
+    except OSError as error:
+        raise machine_error(folder, error) from error
+
+
+def finish_copy(folder: Path) -> None:
+    """Call once the report is written: from now on the folder is refused for another copy."""
+    (folder / UNFINISHED).rmdir()
 
 
 def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Repair:
@@ -61,22 +101,37 @@ def repair(result: Survey, folder: Path, progress: Callable[[int], None]) -> Rep
     The copy has the layout of data=folder, and configs/data/repaired.yaml for what this layout
     cannot express (persons, several structures, a second observer).
 
+    A killed process leaves no half copy under these names, and the same call starts again. Call
+    `finish_copy` once the report is written.
+
     Raises:
         MachineError: it cannot be written.
     """
     entries, changes = _entries(result)
     written = {"train": 0, "test": 0}
-    repairer = ImageRepairer(result.config, result.root, folder)
+    unfinished = _begin_copy(folder)
+    repairer = ImageRepairer(result.config, result.root, unfinished)
     timeout = Timeout.of(result.config)
-    repaired = in_order(repairer, entries, timeout, lambda entry: f"copying {entry.files.image}")
-    for entry, (is_written, of_entry) in zip(entries, repaired, strict=True):
-        changes += of_entry
-        written[entry.split] += is_written
-        progress(len(entries))
+    try:
+        repaired = in_order(
+            repairer, entries, timeout, lambda entry: f"copying {entry.files.image}"
+        )
+        for entry, (is_written, of_entry) in zip(entries, repaired, strict=True):
+            changes += of_entry
+            written[entry.split] += is_written
+            progress(len(entries))
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _move_copy(folder)
     config = _config_of_copy(result.config, written["test"] > 0)
     _write_preset(config, folder)
     after = survey(replace(config, root=str(folder)), folder, None, lambda total: None)
     return Repair(changes=changes, written=written, after=after)
+
+
+def _copying(entry: Entry) -> str:
+    return f"copying {entry.files.image}"
 
 
 def _entries(result: Survey) -> tuple[list[Entry], list[Change]]:

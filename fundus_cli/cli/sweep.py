@@ -4,9 +4,10 @@ A failed job (an exception, out of memory, a kill) does not stop the sweep. The 
 the same hydra.sweep.dir runs only what is missing, because each job is a run that resumes.
 """
 
+import contextlib
 import os
 import sys
-import time
+import uuid
 from collections.abc import Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -22,12 +23,12 @@ from fundus_cli.config.compose import Command, compose_dict
 from fundus_cli.config.config_folder import search_path
 from fundus_cli.config.overrides import CONFIG_MODULE, quoted
 from fundus_cli.config.typed import first_line
-from fundus_cli.errors import ConfigError
+from fundus_cli.errors import ConfigError, MachineError
 from fundus_cli.report.leaderboard import read_jobs
 from fundus_cli.report.leaderboard_text import leaderboard_table
-from fundus_cli.report.run_files import JOB_FILE
 from fundus_cli.run.folder import locked
 from fundus_cli.run.signals import StopRequest
+from fundus_cli.runtime.launched import ended_with_this_process
 
 PLUGINS = {
     "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "optuna"),
@@ -36,6 +37,10 @@ PLUGINS = {
     "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
 }
 """Choice -> (distribution that provides it, extra of this package that installs it)."""
+
+PARALLEL_HERE = ("hydra/launcher=joblib", "hydra/launcher=submitit_local")
+"""Launchers that start processes on this machine, which have to end with the sweep. Slurm looks
+after its own."""
 
 
 def run_sweep(
@@ -47,12 +52,14 @@ def run_sweep(
         Interrupted: a signal arrived; finished jobs are kept and listed.
         RunFolderError: another sweep is running in the folder.
         ConfigError: Hydra's sweeper refuses the overrides.
+        MachineError: a process of the launcher was killed.
     """
     check_plugins(overrides)
     stop.defer()
     ready = ready_values(overrides)
     sweep_dir = _sweep_folder(program, [*ready, *overrides])
-    started, own_process = time.time(), os.getpid()
+    # Jobs may run in other processes, so they write this into their job files.
+    command_id, own_process = uuid.uuid4().hex, os.getpid()
 
     def job(config: DictConfig) -> float | None:
         own_stop = stop
@@ -62,31 +69,44 @@ def run_sweep(
             own_stop.defer()
         runtime = HydraConfig.get()
         folder = Path(runtime.runtime.output_dir)
-        return run_job(program, folder, list(runtime.overrides.task), config_dir, own_stop)
+        words = list(runtime.overrides.task)
+        return run_job(program, folder, words, config_dir, own_stop, command_id)
 
     directory = [search_path(config_dir)] if config_dir else []
     kept = [line for line in overrides if not line.startswith("hydra.sweep.dir=")]
     folder_override = quoted("hydra.sweep.dir", str(sweep_dir))
     arguments = [sys.argv[0], "--multirun", *directory, *ready, *kept, folder_override]
     before, sys.argv = sys.argv, arguments
-    gave_up: ValueError | None = None
+    gave_up: Exception | None = None
+    is_parallel = any(line in PARALLEL_HERE for line in overrides)
     # Otherwise Hydra prints errors itself and exits, and the jobs would not be listed.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main = hydra.main(
             config_path="pkg://fundus_cli.configs", config_name=program, version_base="1.3"
         )
-        with locked(str(sweep_dir), key="hydra.sweep.dir"):
+        guard = ended_with_this_process() if is_parallel else contextlib.nullcontext()
+        with locked(str(sweep_dir), key="hydra.sweep.dir"), guard:
             main(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
     except ValueError as error:
         # Optuna's sweeper raises this when no job has a score.
         gave_up = error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("joblib", "submitit"):
+            raise
+        lost = MachineError(
+            f"hydra/launcher: a process that ran jobs was lost ({type(error).__name__}); if memory "
+            f"is short, run fewer at a time; the same command with hydra.sweep.dir={sweep_dir} "
+            "runs what is missing"
+        )
+        lost.__cause__ = error
+        gave_up = lost
     finally:
         sys.argv = before
-    failed = _conclude(sweep_dir, started, stop)
-    if gave_up is not None and not failed:
+    failed = _conclude(sweep_dir, command_id, stop)
+    if isinstance(gave_up, MachineError) or (gave_up is not None and not failed):
         raise gave_up
     return failed
 
@@ -134,7 +154,7 @@ def _sweep_folder(program: str, overrides: Sequence[str]) -> Path:
     return Path(str(hydra_config.sweep.dir))
 
 
-def _conclude(sweep_dir: Path, started: float, stop: StopRequest) -> int:
+def _conclude(sweep_dir: Path, command_id: str, stop: StopRequest) -> int:
     """Write and print the leaderboard; returns how many jobs of this command failed."""
     from fundus_cli.report.sweep_page import write_leaderboard
 
@@ -148,5 +168,4 @@ def _conclude(sweep_dir: Path, started: float, stop: StopRequest) -> int:
         "finished jobs are kept; the same command with "
         f"hydra.sweep.dir={sweep_dir} runs what is missing"
     )
-    ran = [run for run in runs if (run.folder / JOB_FILE).stat().st_mtime >= started - 1]
-    return sum(run.status != "done" for run in ran)
+    return sum(run.job.get("command") == command_id and run.status != "done" for run in runs)

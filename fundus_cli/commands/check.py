@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fundus_cli.check.findings import summed
 from fundus_cli.check.inspect_dataset import survey
-from fundus_cli.check.repair import refuse_place, repair
+from fundus_cli.check.repair import finish_copy, refuse_place, repair
 from fundus_cli.check.text_report import MAX_FILES_SHOWN, plain, repair_lines, text_lines
 from fundus_cli.config import CheckConfig
 from fundus_cli.data.dataset import resolve_root
@@ -70,6 +70,8 @@ def check(config: CheckConfig, overrides: Sequence[str], terminal: Terminal) -> 
         text = "\n".join(lines) + "\n"
         write_whole(folder / "report.txt", lambda file: file.write(text.encode()))
         write_json(folder / REPORT, content)
+        if config.fix:
+            finish_copy(folder)
         terminal.print_line(f"\nreport: {folder / 'report.txt'}, {folder / REPORT}")
         if result.pages:
             more = f" to {result.pages[-1].name}" if len(result.pages) > 1 else ""

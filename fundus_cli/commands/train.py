@@ -5,36 +5,30 @@ Slow imports (torch, matplotlib) happen after the config and the files are check
 
 import time
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fundus_cli.commands.report import make_missing_report, make_report
-from fundus_cli.config import TrainConfig, to_plain
+from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.tracker import check_tracker, tracked
 from fundus_cli.run.context import Context
-from fundus_cli.run.environment import changes, describe
-from fundus_cli.run.files import read_json, write_json
 from fundus_cli.run.folder import check_unused, check_writable, holds_run, locked, write_status
 from fundus_cli.run.machine_errors import trouble
 from fundus_cli.run.resume import (
-    check_config,
     check_init_from,
-    check_manifest,
     finished,
     held_out_before,
-    newest_checkpoint,
+    unused_changes,
     will_resume,
 )
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from fundus_cli.run.checkpoint import Checkpoint
+    from fundus_cli.commands.train_start import Start
     from fundus_cli.training.custom import CustomParts
-    from fundus_cli.training.loop import Trainer
 
 
 def run(config: TrainConfig, context: Context, custom: "CustomParts | None" = None) -> None:
@@ -48,13 +42,15 @@ def run(config: TrainConfig, context: Context, custom: "CustomParts | None" = No
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
-    check_unused(config)
     check_writable(config.output)
+    check_unused(config)
     keep_freed_memory()
     terminal = context.terminal
     if finished(config):
+        unused = unused_changes(config)
         terminal.print_line(
             f"output={config.output}: already complete; a larger epochs continues it"
+            + f" (without effect now: {'; '.join(unused)})" * bool(unused)
         )
         with context.stop.unwinding():
             make_missing_report(config.output, terminal)
@@ -83,6 +79,7 @@ def train(
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
+    from fundus_cli.commands.train_start import prepare
     from fundus_cli.training.custom import CustomParts
     from fundus_cli.training.finetuning import load_pretrained
 
@@ -92,9 +89,11 @@ def train(
     pretrained = None if will_resume(config) else load_pretrained(config)
     with locked(config.output, config.overwrite) as folder:
         check_unused(config)
+        # What is refused up to here has not changed anything in the folder.
+        start = prepare(folder, config, dataset, pretrained, context, custom or CustomParts())
         terminal.log_to(folder / "train.log")
         try:
-            return _train_in(folder, config, dataset, pretrained, context, custom or CustomParts())
+            return _train_in(folder, config, dataset, start, context)
         except BaseException as error:
             _record_failure(folder, error, terminal)
             raise
@@ -115,40 +114,14 @@ def _record_failure(folder: Path, error: BaseException, terminal: Terminal) -> N
 
 
 def _train_in(
-    folder: Path,
-    config: TrainConfig,
-    dataset: Dataset,
-    pretrained: "Checkpoint | None",
-    context: Context,
-    custom: "CustomParts",
+    folder: Path, config: TrainConfig, dataset: Dataset, start: "Start", context: Context
 ) -> dict[str, Any]:
-    from fundus_cli.training.loop import Console, Trainer
+    from fundus_cli.commands.train_start import begin, model_name
 
     started = time.monotonic()
-    stop, terminal = context.stop, context.terminal
-    saved = None
-    if config.resume:
-        saved = newest_checkpoint(folder, terminal.print_line, custom.model)
-    notes = _checked_resume(saved, config, dataset) if saved else []
-    trainer = Trainer(
-        config, dataset, folder, stop, Console(terminal.print_line, terminal.step), custom
-    )
-    if saved:
-        trainer.restore(saved)
-    elif pretrained:
-        notes += trainer.load_initial_weights(pretrained)
-    write_json(folder / "config.json", to_plain(config))
-    environment = describe(
-        trainer.device, str(trainer.learner.dtype).removeprefix("torch."), context.arguments
-    )
-    if saved:
-        notes += changes(read_json(folder / "environment.json"), environment)
-    write_json(folder / "environment.json", environment)
-    write_json(folder / "splits.json", split_ids(dataset))
-    write_status(folder, "running")
-    for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
-        terminal.print_line(line)
-    name = f"{config.data.name}, {model_name(config, custom.names())}"
+    stop, terminal, trainer = context.stop, context.terminal, start.trainer
+    begin(start, folder, config, dataset, context)
+    name = f"{config.data.name}, {model_name(config, start.custom.names())}"
 
     def draw() -> None:
         # Imported after the first epoch, so that the first step does not wait for matplotlib.
@@ -167,7 +140,7 @@ def _train_in(
 
         trainer.fit(after_epoch)
     terminal.close_bar()
-    summary = _finish(folder, config, dataset, trainer, context, custom)
+    summary = _finish(folder, config, dataset, start, context)
     summary["duration_s"] = round(time.monotonic() - started, 1)
     summary["warnings"] = terminal.warnings
     write_status(folder, "done", **summary)
@@ -178,51 +151,12 @@ def _train_in(
     return summary
 
 
-def _checked_resume(saved: "Checkpoint", config: TrainConfig, dataset: Dataset) -> list[str]:
-    from fundus_cli.run.checkpoint import BEFORE
-
-    notes = check_config(saved.config, config)
-    manifest = {k: files for k, files in saved.manifest.items() if k != BEFORE}
-    notes += check_manifest(manifest, dataset.manifest(), config.data.allow_change)
-    progress = saved.progress
-    return [*notes, f"resume: from epoch {progress.epoch + 1}, step {progress.step}"]
-
-
-def split_ids(dataset: Dataset) -> dict[str, list[str]]:
-    """The ids of each split."""
-    ids = {split: [s.id for s in samples] for split, samples in dataset.samples.items()}
-    return {**ids, "skipped": list(dataset.skipped)}
-
-
-def model_name(config: TrainConfig, custom: Mapping[str, str]) -> str:
-    """A short name of the network."""
-    return custom.get("model", f"{config.model.name.value} {config.model.base_channels}")
-
-
-def opening_lines(config: TrainConfig, dataset: Dataset, trainer: "Trainer") -> list[str]:
-    """The first lines of a run: data set, network, and what is computed after each epoch."""
-    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.samples.items())
-    weights = sum(p.numel() for p in trainer.learner.model.parameters())
-    network = trainer.learner.custom.get("model", config.model.name.value)
-    lines = [
-        f"{config.data.name}: {sizes} images of {', '.join(dataset.structures)}",
-        f"{network}, {weights:,} parameters, {trainer.num_batches} steps per epoch "
-        f"on {trainer.device} in {str(trainer.learner.dtype).removeprefix('torch.')}",
-    ]
-    num_test, num_shown = len(dataset.samples.get("test", [])), len(trainer.test_samples)
-    if num_shown < num_test:
-        lines.append(f"test loss after each epoch: on {num_shown} of the {num_test} images")
-    lines += [f"skipped: {name}" for name in dataset.skipped]
-    return lines
-
-
 def _finish(
     folder: Path,
     config: TrainConfig,
     dataset: Dataset,
-    trainer: "Trainer",
+    start: "Start",
     context: Context,
-    custom: "CustomParts",
 ) -> dict[str, Any]:
     """Score best.pt exactly as fundus-eval does; returns the summary."""
     from fundus_cli.evaluation.scoring import score
@@ -231,7 +165,7 @@ def _finish(
     from fundus_cli.report.score_files import print_scores, write_scores
     from fundus_cli.run import checkpoint
 
-    stop, terminal = context.stop, context.terminal
+    stop, terminal, trainer = context.stop, context.terminal, start.trainer
     progress = trainer.progress
     summary: dict[str, Any] = {
         "epochs": config.epochs,
@@ -243,7 +177,7 @@ def _finish(
         "num_parameters": sum(p.numel() for p in trainer.learner.model.parameters()),
     }
     best = folder / "best.pt"
-    saved = checkpoint.load(best if best.exists() else folder / "last.pt", custom.model)
+    saved = checkpoint.load(best if best.exists() else folder / "last.pt", start.custom.model)
     split = next((s for s in ("test", "val") if dataset.samples.get(s)), None)
     if split is None:
         terminal.print_line("no test and no val images: nothing to score")

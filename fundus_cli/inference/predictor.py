@@ -10,6 +10,7 @@ from fundus_cli.config import Normalisation
 from fundus_cli.data.batches import Batch, whole_image
 from fundus_cli.data.normalisation import prepared_image
 from fundus_cli.data.samples import FundusImage, Sample
+from fundus_cli.errors import DivergedError
 from fundus_cli.inference.resizing import resized
 from fundus_cli.inference.tiles import whole_or_tiled
 from fundus_cli.runtime.device import autocast
@@ -45,9 +46,13 @@ class Predictor:
         self.tta = tta
 
     def logits(self, sample: Sample) -> tuple[Tensor, Batch]:
-        """Logits (1, S, H, W) float32 at working resolution, and the input they belong to."""
+        """Logits (1, S, H, W) float32 at working resolution, and the input they belong to.
+
+        Raises:
+            DivergedError: one of them is not finite.
+        """
         batch = whole_image(sample, self.normalisation, self.device)
-        return self.logits_of(batch.image), batch
+        return _finite(self.logits_of(batch.image), sample), batch
 
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (1, S, H, W) float32 of a prepared image (1, 3, H, W)."""
@@ -63,9 +68,13 @@ class Predictor:
         return total / (len(self.models) * len(flips))
 
     def probability(self, fundus_image: FundusImage) -> np.ndarray:
-        """(S, h, w) float32 at the image's native size, 0 outside the field of view."""
+        """(S, h, w) float32 at the image's native size, 0 outside the field of view.
+
+        Raises:
+            DivergedError: a logit is not finite.
+        """
         image, _ = prepared_image(fundus_image, self.normalisation, self.device)
-        return self.at_native_size(self.logits_of(image), fundus_image)
+        return self.at_native_size(_finite(self.logits_of(image), fundus_image), fundus_image)
 
     def at_native_size(self, logits: Tensor, fundus_image: FundusImage) -> np.ndarray:
         """Logits of an image as (S, h, w) probabilities, 0 outside the field of view."""
@@ -75,3 +84,13 @@ class Predictor:
             probability = torch.sigmoid(logits.contiguous())[0].cpu().numpy()
         probability *= fundus_image.native_fov.unpack()
         return np.ascontiguousarray(probability)
+
+
+def _finite(logits: Tensor, fundus_image: FundusImage) -> Tensor:
+    """The same logits, of which no probability, threshold or score would be a number otherwise."""
+    if not bool(torch.isfinite(logits).all()):
+        raise DivergedError(
+            f"image {fundus_image.id}: the network's output is not finite, so its training has "
+            "diverged; train again with a lower optimizer.lr"
+        )
+    return logits

@@ -10,16 +10,46 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from fundus_cli.config.regular_files import read_regular
-from fundus_cli.errors import DataError, MachineError
+from fundus_cli.errors import DataError, MachineError, RunFolderError
+from fundus_cli.runtime.locking import is_at
+from fundus_cli.runtime.temporaries import TEMPORARY, sync
 
 MOST_BYTES = 64_000_000
 MOST_LEVELS = 50
 """Limits of text and JSON files that are read."""
+
+_own_folders: dict[Path, int] = {}
+"""Folders that this process has locked, with the descriptor of each."""
+
+
+@contextlib.contextmanager
+def writing_in(folder: Path, descriptor: int) -> Iterator[None]:
+    """Within the block, refuse to write into any other folder that takes this one's name.
+
+    Args:
+        folder: as it is named in the paths to write.
+        descriptor: of the open folder.
+    """
+    _own_folders[folder] = descriptor
+    try:
+        yield
+    finally:
+        del _own_folders[folder]
+
+
+def _check_own(path: Path) -> None:
+    for folder in path.parents:
+        descriptor = _own_folders.get(folder)
+        if descriptor is not None and not is_at(descriptor, folder):
+            raise RunFolderError(
+                f"output={folder}: is another folder than the one that this process has locked, "
+                "which was moved or deleted; nothing is written into it"
+            )
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -29,7 +59,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
+        RunFolderError: the folder is no longer the one that this process has locked.
     """
+    _check_own(path)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
@@ -37,7 +69,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -52,7 +84,7 @@ def _temporary(path: Path) -> Path:
     name = path.name
     if len(os.fsencode(name)) > 200:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return path.with_name(f".{name}.{os.getpid()}.tmp")
+    return path.with_name(f".{name}.{os.getpid()}{TEMPORARY}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -69,7 +101,8 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     reason = os.strerror(error.errno) if error.errno else str(error)
     hint = "choose another folder with output=..."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = shutil.disk_usage(path.parent).free
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        free = shutil.disk_usage(there).free
         hint = (
             f"{free / 1e6:.1f} MB free; make room and run the same command with resume=auto "
             "(fundus-train) or as it is (the others)"
@@ -77,20 +110,12 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     return MachineError(f"{path}: cannot be written ({reason}); {hint}")
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def remove_stale_temporaries(folder: Path) -> None:
     """Delete the temporary files of killed writers; call while holding the folder's lock."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for path in folder.glob(f".*.[0-9]*{TEMPORARY}"):
+        # A folder of this name is not ours.
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def inside(folder: Path, *names: str | Path) -> Path:
@@ -202,7 +227,9 @@ def link_whole(source: Path, destination: Path) -> None:
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
+        RunFolderError: the folder is no longer the one that this process has locked.
     """
+    _check_own(destination)
     temporary = _temporary(destination)
     try:
         temporary.unlink(missing_ok=True)
@@ -210,7 +237,7 @@ def link_whole(source: Path, destination: Path) -> None:
         temporary.replace(destination)
         # Replacing one link by another to the same file leaves the temporary name behind.
         temporary.unlink(missing_ok=True)
-        _sync_folder(destination.parent)
+        sync(destination.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         with source.open("rb") as file:

@@ -1,17 +1,27 @@
 """The run folder: locked by one process, never overwritten."""
 
 import contextlib
+import errno
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from fundus_cli.config import TrainConfig
 from fundus_cli.errors import MachineError, RunFolderError
-from fundus_cli.run.files import machine_error, read_json, remove_stale_temporaries, write_json
+from fundus_cli.run.files import (
+    machine_error,
+    read_json,
+    remove_stale_temporaries,
+    write_json,
+    writing_in,
+)
+from fundus_cli.runtime.locking import lock_file, lock_folder
 
 LOCK_NAME = ".lock"
+CANNOT_LOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 RUN_FILES = ("config.json", "last.pt", "best.pt", "log.csv", "summary.json")
 
 
@@ -25,17 +35,17 @@ def check_writable(output: str) -> None:
 
     Raises:
         MachineError: the nearest existing folder above cannot be written.
-        RunFolderError: a file has the folder's name.
+        RunFolderError: a file has the folder's name, or it is the root of a drive.
     """
+    _refuse_root(Path(output), "output")
     path = Path(output).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    if not path.is_dir():
-        raise RunFolderError(f"output={output}: {path} is a file; choose another folder")
-    probe = path / f".fundus.{os.getpid()}.tmp"
     try:
-        probe.touch()
-        probe.unlink()
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        if not path.is_dir():
+            raise RunFolderError(f"output={output}: {path} is a file; choose another folder")
+        # A file without a name, where the system has such: a kill leaves nothing behind.
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise machine_error(Path(output), error) from error
 
@@ -60,25 +70,56 @@ def locked(output: str, overwrite: bool = False, key: str = "output") -> Iterato
     The operating system releases the lock when the process ends, so locks cannot become stale.
 
     Raises:
-        RunFolderError: another process has locked it.
+        RunFolderError: another process has locked it, or overwrite cannot move it aside.
         MachineError: it cannot be written.
     """
     folder = Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder, key)
-        if overwrite and holds_run(folder):
-            os.close(lock)
-            folder.rename(_backup_path(folder))
-            folder.mkdir()
-            lock = _lock(folder, key)
-    except OSError as error:
-        raise machine_error(folder, error) from error
-    try:
+    _refuse_root(folder, key)
+    with contextlib.ExitStack() as held:
+        try:
+            own = _take(folder, key, held)
+            if overwrite and holds_run(folder):
+                _move_aside(folder, key, held)
+                own = _take(folder, key, held)
+        except OSError as error:
+            raise machine_error(folder, error) from error
+        if own is not None:
+            held.enter_context(writing_in(folder, own))
         remove_stale_temporaries(folder)
         yield folder
-    finally:
-        os.close(lock)
+
+
+def holder(folder: Path) -> str | None:
+    """The process that has locked a folder; None when none has, or when there is no folder."""
+    if not folder.is_dir():
+        return None
+    try:
+        with contextlib.ExitStack() as held:
+            _lock(folder, held)
+    except BlockingIOError:
+        return _holder_of(folder)
+    except OSError:
+        return None
+    return None
+
+
+def _refuse_root(folder: Path, key: str) -> None:
+    if folder.resolve() == Path(folder.resolve().anchor):
+        raise RunFolderError(f"{key}={folder}: is the root of a drive; choose a folder below it")
+
+
+def _move_aside(folder: Path, key: str, held: contextlib.ExitStack) -> None:
+    """Rename a locked folder; its lock is kept, so that no other process takes it meanwhile."""
+    here, there = Path.cwd().resolve(), folder.resolve()
+    if here == there or there in here.parents:
+        raise RunFolderError(
+            f"{key}={folder}: is the current folder or contains it, so overwrite=true cannot move "
+            f"it aside; start from another folder, or choose another {key}=..."
+        )
+    if os.name == "nt":
+        # Windows renames no folder in which a file is open.
+        held.close()
+    folder.rename(_backup_path(folder))
 
 
 def _backup_path(folder: Path) -> Path:
@@ -91,37 +132,47 @@ def _backup_path(folder: Path) -> Path:
     raise RunFolderError(f"output={folder}: too many earlier runs beside it")
 
 
-def _lock(folder: Path, key: str) -> int:
-    path = folder / LOCK_NAME
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def _take(folder: Path, key: str, held: contextlib.ExitStack) -> int | None:
+    """Lock a folder and write into its lock file who holds it; returns the folder's descriptor."""
     try:
-        _lock_exclusively(descriptor)
-    except (BlockingIOError, PermissionError):
-        holder = path.read_text(errors="replace").strip() or "another process"
-        os.close(descriptor)
+        own, name = _lock(folder, held)
+    except BlockingIOError as error:
         raise RunFolderError(
-            f"{key}={folder}: in use by {holder}; wait for it or choose another {key}=..."
-        ) from None
-    except OSError as error:
-        os.close(descriptor)
-        raise MachineError(
-            f"{path}: this file system cannot lock files ({error.strerror}); choose a folder on "
-            f"another drive with {key}=..."
+            f"{key}={folder}: in use by {_holder_of(folder)}; wait for it or choose another "
+            f"{key}=..."
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    return descriptor
+    except OSError as error:
+        if error.errno not in CANNOT_LOCK:
+            raise
+        raise MachineError(
+            f"{folder / LOCK_NAME}: this file system cannot lock files ({error.strerror}); choose "
+            f"a folder on another drive with {key}=..."
+        ) from error
+    os.ftruncate(name, 0)
+    os.pwrite(name, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return own
 
 
-def _lock_exclusively(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt
+def _lock(folder: Path, held: contextlib.ExitStack) -> tuple[int | None, int]:
+    """Lock a folder and the lock file in it; returns their descriptors.
 
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
+    The folder's own lock cannot be deleted; the file's is seen by other machines on a network drive
+    too.
+    """
+    own = lock_folder(folder)
+    if own is not None:
+        held.callback(os.close, own)
+    name = lock_file(folder / LOCK_NAME)
+    held.callback(os.close, name)
+    return own, name
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+def _holder_of(folder: Path) -> str:
+    """What the process that has locked a folder has written about itself."""
+    try:
+        return (folder / LOCK_NAME).read_text(errors="replace").strip() or "another process"
+    except OSError:
+        return "another process"
 
 
 def read_summary(folder: Path) -> dict[str, object] | None:

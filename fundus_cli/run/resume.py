@@ -1,14 +1,17 @@
 """Resume a run: which config keys may change, and which checkpoint to continue from."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.config.typed import from_plain
-from fundus_cli.errors import ConfigError, DataError, MachineError
+from fundus_cli.errors import ConfigError, DataError, MachineError, RunFolderError
 from fundus_cli.run.files import read_json
 from fundus_cli.run.folder import read_summary
+
+if TYPE_CHECKING:
+    from fundus_cli.run.checkpoint import Checkpoint
 
 MAY_CHANGE = (
     "epochs",
@@ -118,10 +121,22 @@ def finished(config: TrainConfig) -> bool:
     return config.epochs <= old.epochs
 
 
+def unused_changes(config: TrainConfig) -> list[str]:
+    """Changed keys of a finished run, which have no effect any more."""
+    old = from_plain(read_json(Path(config.output) / "config.json"), TrainConfig)
+    changed = differences(old, config)
+    return [f"{key}: {a} -> {b}" for key, a, b in changed if key not in NOT_REPORTED]
+
+
+CHECKPOINTS = ("last.pt", "previous.pt", "best.pt")
+"""Checkpoints that a run continues from, in this order."""
+
+
 def will_resume(config: TrainConfig) -> bool:
     """Whether resume=auto will find a checkpoint in the run folder."""
-    names = ("last.pt", "previous.pt")
-    return config.resume is not None and any((Path(config.output) / n).exists() for n in names)
+    return config.resume is not None and any(
+        (Path(config.output) / name).exists() for name in CHECKPOINTS
+    )
 
 
 def held_out_before(config: TrainConfig) -> list[str]:
@@ -144,38 +159,63 @@ def check_init_from(config: TrainConfig) -> None:
         raise ConfigError(f"init_from={config.init_from}: no such file or folder")
 
 
-def newest_checkpoint(folder: Path, print_line: Callable[[str], object], module: Any = None) -> Any:
-    """The newest valid checkpoint; None when the folder has none yet.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The checkpoint that a run continues from.
 
-    A damaged last.pt is kept under another name, and previous.pt is used instead.
+    Attributes:
+        saved: its content.
+        unusable: (the file, or None where it is missing, and why) of the newer ones.
+    """
+
+    saved: "Checkpoint"
+    unusable: list[tuple[Path | None, str]]
+
+    def keep_unusable(self) -> list[str]:
+        """Rename the damaged newer checkpoints; returns a warning for each."""
+        lines = []
+        for path, reason in self.unusable:
+            kept = f"; kept as {_move_aside(path).name}" if path else ""
+            lines.append(f"warning: {reason}{kept}; continuing from {self.saved.path.name}")
+        return lines
+
+
+def newest_checkpoint(folder: Path, module: Any = None) -> Found | None:
+    """The newest valid checkpoint; None when the folder holds nothing of a run's results.
+
+    Changes nothing in the folder.
 
     Raises:
         MachineError: there are checkpoints and none can be read; the run is not restarted.
+        RunFolderError: there are results of a run and no checkpoint.
     """
     from fundus_cli.run import checkpoint
 
-    reasons: list[tuple[Path | None, str]] = []
-    for name in ("last.pt", "previous.pt"):
+    unusable: list[tuple[Path | None, str]] = []
+    for name in CHECKPOINTS:
         path = folder / name
         if not path.exists():
-            if name == "last.pt" and (folder / "previous.pt").exists():
-                reasons.append((None, f"{path}: is missing"))
+            # previous.pt and best.pt are not written by every run.
+            if name == "last.pt":
+                unusable.append((None, f"{path}: is missing"))
             continue
         try:
-            saved = checkpoint.load(path, module)
+            return Found(checkpoint.load(path, module), unusable)
         except checkpoint.NeedsModuleError:
             raise
         except DataError as error:
-            reasons.append((path, str(error)))
-            continue
-        for bad, reason in reasons:
-            kept = f"; kept as {_move_aside(bad).name}" if bad else ""
-            print_line(f"warning: {reason}{kept}; continuing from {name}")
-        return saved
-    if reasons:
+            unusable.append((path, str(error)))
+    if any(path for path, _ in unusable):
         raise MachineError(
-            f"{'; '.join(reason for _, reason in reasons)}; nothing to resume from: "
+            f"{'; '.join(reason for _, reason in unusable)}; nothing to resume from: "
             "look at the files, or start a new run with overwrite=true"
+        )
+    results = [name for name in ("log.csv", "metrics.json") if (folder / name).exists()]
+    if results:
+        raise RunFolderError(
+            f"output={folder}: holds {results[0]} of a run but none of {', '.join(CHECKPOINTS)}, "
+            "so there is nothing to resume from; bring one back, or move the run aside and start "
+            "again with overwrite=true in place of resume=auto"
         )
     return None
 

@@ -1,8 +1,11 @@
 """Write the synthetic images of data=demo as ordinary files."""
 
+import contextlib
+import glob
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ from PIL import Image
 
 from fundus_cli.config import DemoConfig
 from fundus_cli.errors import MachineError
+from fundus_cli.runtime.locking import lock_folder
+from fundus_cli.runtime.temporaries import TEMPORARY, sync
 from fundus_cli.synthetic.render import SyntheticImage, render_image
 
 JPEG_QUALITY = 90
@@ -33,17 +38,22 @@ def write_demo(
     """
     if folder.exists():
         return
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}{TEMPORARY}")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        total = config.train + config.test
-        for number in range(total):
-            test = number >= config.train
-            index = number - config.train if test else number
-            image = render_image(config.seed, index, config.size_px, test=test)
-            _write(temporary, "test" if test else "train", number, image)
-            progress(total)
-        temporary.rename(folder)
+        _remove_stale(folder)
+        with _held(temporary):
+            total = config.train + config.test
+            for number in range(total):
+                test = number >= config.train
+                index = number - config.train if test else number
+                image = render_image(config.seed, index, config.size_px, test=test)
+                _write(temporary, "test" if test else "train", number, image)
+                progress(total)
+            # A power cut after the renaming must not leave a complete set of empty files.
+            for path in (*temporary.rglob("*"), temporary):
+                sync(path)
+            temporary.rename(folder)
+            sync(folder.parent)
     except OSError as error:
         if not folder.exists():
             raise MachineError(
@@ -52,6 +62,32 @@ def write_demo(
             ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """A new folder, locked until the block ends."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            lock = lock_folder(temporary)
+            break
+        # Another process takes it for a stale one and is about to delete it.
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Delete what killed processes have left of this set: folders that no process has locked."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.[0-9]*{TEMPORARY}"):
+        with contextlib.suppress(BlockingIOError):
+            lock = lock_folder(path)
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
 
 
 def _write(folder: Path, split: str, number: int, synthetic: SyntheticImage) -> None:

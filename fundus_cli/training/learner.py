@@ -163,12 +163,14 @@ class Learner:
         return flushed
 
     def check_weights(self, step: int) -> None:
-        """Refuse weights, running means and variances that are not finite numbers.
+        """Refuse weights, running means and variances that are not finite numbers, averaged or not.
 
         Raises:
             DivergedError: the last update overflowed.
         """
-        if not all(bool(torch.isfinite(t).all()) for t in self.model.state_dict().values()):
+        models = [self.model, *([self.average.model] if self.average else [])]
+        tensors = [tensor for model in models for tensor in model.state_dict().values()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             raise DivergedError(
                 f"step {step}: the update left weights that are not finite, so they are not "
                 f"saved; lower optimizer.lr ({self.config.optimizer.lr})"

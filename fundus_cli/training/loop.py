@@ -133,14 +133,13 @@ class Trainer:
         # A threshold from train is chosen at the end of a run; a longer run chooses it again.
         if saved.threshold.origin != "train" and self.config.threshold == saved.config.threshold:
             self.threshold = saved.threshold
-        # The run may have been killed between writing its checkpoint and the dependent files.
-        if self.progress.rows:
-            write_followers(self.folder, self.progress, saved.path)
 
     def fit(self, after_epoch: Callable[[], object]) -> None:
         """Train to the last epoch, leaving last.pt, best.pt, log.csv and timing.csv after each."""
         for epoch in range(self.progress.epoch, self.config.epochs):
             self._train_epoch(epoch)
+            # Before validation, which cannot score what is not a number.
+            self.learner.check_weights(self.progress.step)
             self._close_epoch(epoch)
             after_epoch()
 

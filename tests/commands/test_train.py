@@ -91,7 +91,7 @@ def test_a_run_leaves_everything_and_eval_prints_the_same_numbers(
     # Killed while its page was made, the same command makes it.
     page = run / "report.html"
     page.unlink()
-    (run / ".report.html.123.tmp").write_text("half a page")
+    (run / ".report.html.123.fundus.tmp").write_text("half a page")
     complete = command("train", *train_arguments(shared_tiny_set, "run"), "resume=auto")
     assert (complete.returncode, page.is_file()) == (0, True)
     assert not list(run.glob(".*.tmp"))

@@ -112,7 +112,7 @@ def test_a_link_is_a_copy_where_there_are_no_links(
 
 
 def test_temporaries_of_killed_writers_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".last.pt.123.tmp").touch()
+    (tmp_path / ".last.pt.123.fundus.tmp").touch()
     (tmp_path / "last.pt").touch()
     remove_stale_temporaries(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

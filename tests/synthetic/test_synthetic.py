@@ -465,7 +465,7 @@ def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path: Path) -> 
 
 
 def test_leftovers_of_a_killed_process_with_the_same_id_are_removed(tmp_path: Path) -> None:
-    stale = tmp_path / f".demo.{os.getpid()}.tmp" / "train_images"
+    stale = tmp_path / f".demo.{os.getpid()}.fundus.tmp" / "train_images"
     stale.mkdir(parents=True)
     (stale / "demo_999.jpg").write_text("half")
     write_set.write_demo(tmp_path / "demo", small_config(train=1))
