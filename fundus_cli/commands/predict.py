@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli import __version__
+from fundus_cli.commands.predict_files import is_below
 from fundus_cli.commands.predict_images import ImagePipeline, Row
 from fundus_cli.commands.predict_inputs import Job, find_jobs, unread_warning
 from fundus_cli.config import PredictConfig
@@ -143,6 +144,11 @@ def _predict_all(
     table = prediction.folder / TABLE
     rows = _rows_before(table)
     timeout = _timeout(prediction.config)
+    in_time(
+        lambda: _rename_earlier(jobs, rows, prediction, terminal),
+        timeout,
+        f"output={prediction.config.output}: looking at earlier masks",
+    )
     are_done = in_order(lambda job: _is_done(job, prediction, rows), jobs, timeout, _reading)
     wanted = [job for job, is_done in zip(jobs, are_done, strict=True) if not is_done]
     problems = Problems()
@@ -183,6 +189,33 @@ def _predict_all(
     hint = " (a pattern such as photos/*.jpg leaves files out)" if len(jobs) > 1 else ""
     problems.raise_if_any(f"input={prediction.config.input}: {done}, the others were not{hint}:")
     return _in_order(rows, jobs)
+
+
+def _rename_earlier(
+    jobs: Sequence[Job], rows: dict[str, Row], prediction: ImagePipeline, terminal: Terminal
+) -> None:
+    """Rename the files of earlier calls whose image now has a mask of another name.
+
+    An image y.png beside y.jpg makes the masks y.png.png and y.jpg.png; the earlier y.png, the mask
+    of y.jpg, would look like that of y.png.
+    """
+    taken = {job.target for job in jobs}
+    for job in jobs:
+        before = Path(str(rows.get(job.name, {}).get("mask", job.target)))
+        if before == job.target or before in taken or not is_below(before):
+            continue
+        earlier, now = prediction.files(job, before).paths(), prediction.files(job).paths()
+        moved = [
+            old.rename(new)
+            for old, new in zip(earlier, now, strict=True)
+            if old.is_file() and not new.exists()
+        ]
+        if moved:
+            rows[job.name]["mask"] = plain_name(job.target.as_posix())
+            terminal.print_line(
+                f"note: {plain_name(before.as_posix())}, an earlier mask of {job.name}, is renamed "
+                f"{plain_name(job.target.as_posix())}, because another image has this name now"
+            )
 
 
 def _timeout(config: PredictConfig) -> Timeout:

@@ -56,6 +56,11 @@ def output_files(
     )
 
 
+def is_below(path: Path) -> bool:
+    """Whether a relative path stays in the folder that it is relative to."""
+    return not path.is_absolute() and ".." not in path.parts and path.suffix == ".png"
+
+
 def mask_pixels(mask: np.ndarray) -> np.ndarray:
     """Convert (h, w) bool to uint8, 0 and 255."""
     return mask.astype(np.uint8) * np.uint8(255)

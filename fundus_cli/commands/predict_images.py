@@ -40,11 +40,11 @@ class ImagePipeline:
         self.network = network
         self.folder = folder
 
-    def files(self, job: Job) -> OutputFiles:
-        """Where the job's files go."""
+    def files(self, job: Job, target: Path | None = None) -> OutputFiles:
+        """Where the job's files go, or went when its mask was `target`."""
         return output_files(
             self.folder,
-            job.target,
+            target or job.target,
             self.network.structures,
             probability=self.config.probability,
             overlay=self.config.overlay,

@@ -135,9 +135,10 @@ def split_samples(dataset: Dataset, split: str) -> Sequence[Sample]:
 
 
 def checkpoint_rule(saved: Checkpoint) -> str:
-    """The rule by which the checkpoint's epoch was chosen."""
-    epoch = saved.progress.epoch
-    if saved.progress.best_score is not None and saved.path.name == "best.pt":
+    """The rule by which the checkpoint's epoch was chosen, whatever the file is called."""
+    progress, epoch = saved.progress, saved.progress.epoch
+    is_best = progress.best_epoch == epoch and progress.batch == 0
+    if progress.best_score is not None and is_best:
         return f"epoch {epoch}, best Dice on validation images"
     return f"epoch {epoch} of {saved.config.epochs}, last"
 

@@ -561,3 +561,46 @@ def test_a_jpeg_with_fifty_megabytes_of_metadata_is_refused_at_once(folder: Path
     # A little of it is what cameras write.
     path.write_bytes(plain[:2] + 20 * segment + plain[2:])
     assert call(folder)[0]["image"] == "odd.jpg"
+
+
+def test_a_mask_does_not_come_to_look_like_that_of_another_image(folder: Path) -> None:
+    write_image(folder / "photos" / "y.jpg", 7)
+    call(folder, "probability=true")
+    before = read_pixels(folder / "masks" / "y.png")
+    write_image(folder / "photos" / "y.png", 8)
+    rows = {row["image"]: row["mask"] for row in call(folder, "probability=true")}
+    assert (rows["y.jpg"], rows["y.png"]) == ("y.jpg.png", "y.png.png")
+    assert "y.png" not in masks(folder)
+    assert not (folder / "masks" / "probability" / "y.png").exists()
+    np.testing.assert_array_equal(read_pixels(folder / "masks" / "y.jpg.png"), before)
+    assert not np.array_equal(read_pixels(folder / "masks" / "y.png.png"), before)
+    assert {row["image"]: row["mask"] for row in table(folder)} == rows
+
+
+def test_a_table_from_elsewhere_moves_no_other_files(folder: Path) -> None:
+    call(folder)
+    outside = folder / "precious.png"
+    outside.write_bytes(b"mine")
+    place = folder / "masks" / "predictions.csv"
+    place.write_text(place.read_text().replace(",p0.png,", ",../precious.png,"))
+    call(folder)
+    assert outside.read_bytes() == b"mine"
+    assert masks(folder) == ["p0.png", "p1.png", "p2.png"]
+
+
+def test_what_is_not_read_is_counted_and_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.heic", "b.dcm", "c.DCM", "d", "notes.txt"):
+        (folder / "photos" / name).write_bytes(b"x")
+    write_image(folder / "photos" / "left" / "e.png")
+    assert len(call(folder)) == 3
+    printed = capsys.readouterr().out
+    assert "warning: input=" in printed
+    assert "not read: 1 without an ending, 2 .dcm, 1 .heic (read are TIFF," in printed
+    assert "1 image in subfolders: left/ (1); 'input=" in printed
+    assert "notes" not in printed and ".txt" not in printed
+    with pytest.raises(DataError, match=r"no image found; the folder holds 1 image in subfolders"):
+        (folder / "above" / "x").mkdir(parents=True)
+        write_image(folder / "above" / "x" / "e.png")
+        call(folder, quoted("input", str(folder / "above")))
