@@ -13,6 +13,12 @@ from fundus_cli.data.dataset import SPLITS, Dataset, load_dataset
 from fundus_cli.errors import ConfigError, list_names
 from fundus_cli.evaluation.evaluator import Evaluation
 from fundus_cli.evaluation.members import member_rows, member_table
+from fundus_cli.evaluation.own_images import (
+    held_out_before,
+    other_files,
+    rooted,
+    seen_in_training,
+)
 from fundus_cli.evaluation.scoring import samples_to_score, score, score_members
 from fundus_cli.inference.ensembles import Ensemble, Member, check_agreement, member_names
 from fundus_cli.inference.loading import predictor_of
@@ -32,16 +38,19 @@ AS_TRAINED = "as_trained"
 """Name of the data preset that stands for the checkpoint's own data set."""
 
 
-def data_config(config: EvalConfig, changes: Mapping[str, Any], stored: DataConfig) -> DataConfig:
+def data_config(config: EvalConfig, changes: Mapping[str, Any], saved: Checkpoint) -> DataConfig:
     """What to score: the checkpoint's own data set or another one.
 
     Working resolution and normalisation belong to the network and always come from the
     checkpoint; the camera's angle belongs to the images; how long to wait and how much memory to
     use belong to the command.
     """
+    stored = saved.config.data
     if config.data.name == AS_TRAINED:
         own = config.data
         changed = change_data(stored, changes)
+        if "root" not in changes:
+            changed = rooted(changed, saved)
         return replace(changed, timeout_s=own.timeout_s, cache_gb=own.cache_gb)
     return replace(
         config.data,
@@ -197,15 +206,17 @@ def load_members(
     """
     terminal = context.terminal
     check_agreement(saved, on=("structures",))
-    prepared = [data_config(config, context.data_changes, own.config.data) for own in saved]
-    if config.data.name == AS_TRAINED:
+    prepared = [data_config(config, context.data_changes, own) for own in saved]
+    is_own = config.data.name == AS_TRAINED
+    if is_own:
         check_same_images(saved, prepared)
+    held_out = held_out_before(saved[0], context.data_changes) if is_own else ()
     device = choose_device(config.device)
     split = config.split.value
     wanted = SPLITS if split == "all" else (split,)
     datasets: dict[int | None, Dataset] = {}
     given = _given_threshold(config)
-    generating = None if config.data.name == AS_TRAINED else terminal.generating
+    generating = None if is_own else terminal.generating
     members = []
     names = member_names([own.path for own in saved])
     for name, own, data in zip(names, saved, prepared, strict=True):
@@ -213,7 +224,9 @@ def load_members(
         size = data.fov_diameter_px
         if size not in datasets:
             same_files = replace(prepared[0], fov_diameter_px=size, allow_odd_masks=True)
-            datasets[size] = load_dataset(same_files, wanted, terminal.reading, generating)
+            datasets[size] = load_dataset(
+                same_files, wanted, terminal.reading, generating, held_out
+            )
             terminal.close_bar()
         structures = own.config.data.structures
         members.append(
@@ -225,26 +238,6 @@ def load_members(
                 threshold=given or own.threshold,
             )
         )
-    warnings = datasets[prepared[0].fov_diameter_px].warnings
-    return members, prepared[0], [*warnings, *seen_in_training(members, split)]
-
-
-def seen_in_training(members: Sequence[Member], split: str) -> list[str]:
-    """Warnings about images to score that were used in a network's training."""
-    warnings = []
-    samples = members[0].samples
-    for member in members:
-        whose = f"{member.name}: " if len(members) > 1 else ""
-        chose = set(member.saved.manifest.get("val", {}).values())
-        for used, hashes, did in (
-            ("train", member.saved.learned_from, "were trained on"),
-            ("val", chose, "chose the checkpoint and the threshold"),
-        ):
-            seen = [sample.id for sample in samples if sample.file_hash in hashes]
-            if seen and not (used == split == "val"):
-                warnings.append(
-                    f"warning: {whose}{len(seen)} of these images {did}, so their score says "
-                    f"{'nothing' if used == 'train' else 'too much'} about new ones: "
-                    f"{', '.join(seen)}"
-                )
-    return warnings
+    dataset = datasets[prepared[0].fov_diameter_px]
+    others = other_files(saved[0], dataset, wanted, context.data_changes) if is_own else []
+    return members, prepared[0], [*dataset.warnings, *others, *seen_in_training(members, split)]

@@ -109,6 +109,13 @@ def template_pattern(template: str) -> str:
     return pattern + suffix
 
 
+def ids_in(template: str, names: Iterable[str]) -> list[str]:
+    """The ids of those names, as paths below the data set's folder, that fit a template."""
+    pattern = re.compile(template_pattern(template))
+    matches = (pattern.fullmatch(unicodedata.normalize("NFC", name)) for name in names)
+    return [printable(match["id"]) for match in matches if match]
+
+
 def listed(identifier: str, patterns: Sequence[str]) -> bool:
     """Whether an id belongs to a split's `ids`."""
     return any(fnmatch.fnmatchcase(identifier, pattern) for pattern in patterns)

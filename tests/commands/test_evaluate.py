@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import read_content
+from checkpoints import random_checkpoint, read_content
 from conftest import small, write_tiny_set
 from PIL import Image
 
@@ -317,11 +317,15 @@ def test_scores_are_counted_at_the_images_own_size(place: Path) -> None:
         assert counted > 40 * 40
 
 
-def test_another_set_keeps_its_cameras_angle_and_takes_the_networks_resolution() -> None:
+def test_another_set_keeps_its_cameras_angle_and_takes_the_networks_resolution(
+    tmp_path: Path,
+) -> None:
     words = ("data=hrf", "data.fov_diameter_px=900", "data.normalisation=local")
-    stored = compose_config("train", words).data
+    random_checkpoint(tmp_path / "net.pt", *words)
+    saved = checkpoint.load(tmp_path / "net.pt")
+    stored = saved.config.data
     assert (stored.fov_angle_deg, stored.working_diameter_px) == (45, 900)
     other = compose_config("eval", ["checkpoint=any", "data=chasedb1"])
-    data = data_config(other, {}, stored)
+    data = data_config(other, {}, saved)
     assert (data.fov_angle_deg, data.working_diameter_px) == (30, 600)
     assert data.normalisation is Normalisation.local
