@@ -151,7 +151,7 @@ def _sweep_folder(program: str, overrides: Sequence[str]) -> Path:
     """
     own = tuple(line for line in overrides if line.lstrip("+~").startswith("hydra"))
     _, hydra_config = compose_dict(Command(config_name=program, overrides=own))
-    return Path(str(hydra_config.sweep.dir))
+    return Path(str(hydra_config.sweep.dir)).expanduser()
 
 
 def _conclude(sweep_dir: Path, command_id: str, stop: StopRequest) -> int:

@@ -8,12 +8,13 @@ from fundus_cli.check.findings import summed
 from fundus_cli.check.inspect_dataset import survey
 from fundus_cli.check.repair import finish_copy, refuse_place, repair
 from fundus_cli.check.text_report import MAX_FILES_SHOWN, plain, repair_lines, text_lines
+from fundus_cli.commands.output_guard import CHECK_FILES, check_output
 from fundus_cli.config import CheckConfig
 from fundus_cli.data.dataset import resolve_root
 from fundus_cli.errors import DataError, RunFolderError
 from fundus_cli.run.context import Context
 from fundus_cli.run.files import write_csv, write_json, write_whole
-from fundus_cli.run.folder import check_writable, locked
+from fundus_cli.run.folder import locked
 from fundus_cli.run.terminal import Terminal
 
 REPORT = "report.json"
@@ -25,7 +26,7 @@ def run(config: CheckConfig, context: Context) -> None:
     Raises:
         FundusError: as `check`.
     """
-    check_writable(config.output)
+    check_output(config.output, CHECK_FILES, config.data.root)
     with context.stop.unwinding():
         check(config, context.words, context.terminal)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fundus_cli.commands.output_guard import check_output
 from fundus_cli.commands.report import make_report
 from fundus_cli.config import DataConfig, EvalConfig, to_plain
 from fundus_cli.config.typed import change_data
@@ -29,7 +30,7 @@ from fundus_cli.run.checkpoint import Checkpoint, Threshold, checkpoint_paths
 from fundus_cli.run.context import Context
 from fundus_cli.run.environment import describe
 from fundus_cli.run.files import inside, write_csv, write_json
-from fundus_cli.run.folder import check_writable, locked, write_status
+from fundus_cli.run.folder import locked, write_status
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.device import choose_device
 from fundus_cli.runtime.memory import keep_freed_memory
@@ -65,7 +66,7 @@ def run(config: EvalConfig, context: Context) -> None:
     Raises:
         FundusError: a checkpoint or the images cannot be used.
     """
-    check_writable(config.output)
+    check_output(config.output, data_root=config.data.root)
     keep_freed_memory()
     with context.stop.unwinding():
         evaluate(config, context)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_cli import __version__
+from fundus_cli.commands.output_guard import PREDICT_FILES, check_output
 from fundus_cli.commands.predict_files import is_below
 from fundus_cli.commands.predict_images import ImagePipeline, Row
 from fundus_cli.commands.predict_inputs import Job, find_jobs, unread_warning
@@ -26,7 +27,7 @@ from fundus_cli.run.files import (
     write_csv,
     write_json,
 )
-from fundus_cli.run.folder import check_writable, locked
+from fundus_cli.run.folder import locked
 from fundus_cli.run.signals import StopRequest
 from fundus_cli.run.terminal import Terminal
 from fundus_cli.runtime.memory import keep_freed_memory
@@ -45,7 +46,7 @@ def run(config: PredictConfig, context: Context) -> None:
     Raises:
         FundusError: as `predict`.
     """
-    check_writable(config.output)
+    check_output(config.output, PREDICT_FILES)
     keep_freed_memory()
     predict(config, context.stop, context.terminal)
 

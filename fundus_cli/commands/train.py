@@ -8,13 +8,14 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fundus_cli.commands.output_guard import check_output
 from fundus_cli.commands.report import make_missing_report, make_report
 from fundus_cli.config import TrainConfig
 from fundus_cli.data.dataset import Dataset, load_dataset
 from fundus_cli.errors import FundusError, Interrupted
 from fundus_cli.report.tracker import check_tracker, tracked
 from fundus_cli.run.context import Context
-from fundus_cli.run.folder import check_unused, check_writable, holds_run, locked, write_status
+from fundus_cli.run.folder import check_unused, holds_run, locked, write_status
 from fundus_cli.run.machine_errors import trouble
 from fundus_cli.run.resume import (
     check_init_from,
@@ -42,7 +43,7 @@ def run(config: TrainConfig, context: Context, custom: "CustomParts | None" = No
     Raises:
         FundusError: with nothing lost but the steps since the last checkpoint.
     """
-    check_writable(config.output)
+    check_output(config.output, data_root=config.data.root)
     check_unused(config)
     keep_freed_memory()
     terminal = context.terminal

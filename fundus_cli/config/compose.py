@@ -64,9 +64,13 @@ def compose_config(
     composed, _ = compose_dict(command)
     keys = {line.lstrip("+~").partition("=")[0] for line in overrides}
     own_folder = "data" in composed and "data.root" in keys and "data" not in keys
-    if own_folder and composed.data.name == "demo" and composed.data.root is not None:
-        composed, _ = compose_dict(replace(command, overrides=("data=folder", *overrides)))
-    return to_typed(composed, schema)
+    try:
+        if own_folder and composed.data.name == "demo" and composed.data.root is not None:
+            composed, _ = compose_dict(replace(command, overrides=("data=folder", *overrides)))
+        return to_typed(composed, schema)
+    except OmegaConfBaseException as error:
+        # Values are interpolated when they are looked at.
+        raise ConfigError(first_line(error)) from error
 
 
 def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
@@ -90,7 +94,7 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
             OmegaConf.resolve(hydra_config.run)
             del config["hydra"]
             if "output" in config:
-                config.output = hydra_config.run.dir
+                config.output = str(Path(hydra_config.run.dir).expanduser())
             return config, hydra_config
     except YAMLError as error:
         raise ConfigError(f"{' '.join(str(error).split())}: not plain YAML") from error

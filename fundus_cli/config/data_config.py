@@ -157,6 +157,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_name(self.name, "data.name")
+        require(
+            self.root is None or bool(self.root.strip()),
+            "data.root",
+            self.root,
+            "a folder (data.root=. is the working folder)",
+        )
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
         require(
             0 < self.timeout_s <= MAX_TIMEOUT_S, "data.timeout_s", self.timeout_s, "above 0, to 1e6"
@@ -173,7 +179,9 @@ class DataConfig:
             0 <= self.fold < (self.folds or 1),
             "data.fold",
             self.fold,
-            f"0 to {(self.folds or 1) - 1} with data.folds={self.folds}",
+            f"0 to {self.folds - 1} with data.folds={self.folds}"
+            if self.folds
+            else "0 without data.folds; add data.folds=5 for five folds",
         )
         require(
             self.fov_diameter_px is None or 32 <= self.fov_diameter_px <= 8192,

@@ -46,6 +46,17 @@ def leads_somewhere(parts: Sequence[str], schema: type) -> bool:
     return nested is not None and leads_somewhere(parts[1:], nested)
 
 
+def list_keys(schema: type) -> Iterator[str]:
+    """Every dotted key of a dataclass that takes a list."""
+    for key in all_keys(schema):
+        *above, last = key.split(".")
+        owner: type | None = schema
+        for name in above:
+            owner = _dataclass_in(typing.get_type_hints(owner)[name])
+        if typing.get_origin(typing.get_type_hints(owner)[last]) is list:
+            yield key
+
+
 def all_keys(schema: type, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a dataclass, in order."""
     hints = typing.get_type_hints(schema)

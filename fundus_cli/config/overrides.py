@@ -68,7 +68,12 @@ def _how_to_write(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         return f"{argument}: expected key=value, as in epochs=20"
-    shell_safe = quoted(key, value).replace("'", "'\\''")
+    if value.startswith("[") and value.endswith("]"):
+        words = [quoted("", word.strip()).removeprefix("=") for word in value[1:-1].split(",")]
+        written = f"{key}=[{','.join(words)}]"
+    else:
+        written = quoted(key, value)
+    shell_safe = written.replace("'", "'\\''")
     return f"{argument}: the value has characters that need quotes; write '{shell_safe}'"
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fundus_cli.config import DataConfig, to_plain
-from fundus_cli.config.keys import check_key, leads_somewhere
+from fundus_cli.config.keys import check_key, leads_somewhere, list_keys
 from fundus_cli.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -46,16 +46,44 @@ def to_typed(config: DictConfig | dict[str, Any], schema: type[Config]) -> Confi
     Raises:
         ConfigError: with the dotted key, the value found and what is allowed.
     """
+    config = _with_lists(config, schema)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), config)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(_missing_text(missing))
-        return typing.cast(Config, OmegaConf.to_object(merged))
+        typed = typing.cast(Config, OmegaConf.to_object(merged))
+        _refuse_other_bytes(typed)
+        return typed
     except ConfigError:
         raise
     except OmegaConfBaseException as error:
         raise ConfigError(_typed_error_text(error, schema)) from error
+
+
+def _with_lists(config: DictConfig | dict[str, Any], schema: type) -> DictConfig | dict[str, Any]:
+    """The config with single values of keys that take a list as lists of one."""
+    listed = OmegaConf.create(config)
+    for key in list_keys(schema):
+        value = OmegaConf.select(listed, key)
+        if isinstance(value, str | int | float):
+            OmegaConf.update(listed, key, [value])
+    return listed
+
+
+def _refuse_other_bytes(config: object) -> None:
+    """Raise ConfigError for text that cannot be written into the run folder's files."""
+    # fundus-predict reads and writes images of any name, and its own files do not name these.
+    free = ("input", "output", "fov") if hasattr(config, "input") else ()
+    for key, value in leaves(to_plain(config)):
+        if key not in free and isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                shown = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                raise ConfigError(
+                    f"{key}={shown}: has bytes that are not UTF-8; rename the file or folder"
+                ) from None
 
 
 def _missing_text(missing: Sequence[str]) -> str:
@@ -78,6 +106,8 @@ def _typed_error_text(error: OmegaConfBaseException, schema: type) -> str:
             return str(unknown)
     text = first_line(error)
     text = re.sub(r" of type '\w+'", "", text)
+    if "ListConfig" in text or "DictConfig" in text:
+        text = "must be one value, not a list or a mapping"
     return f"{key}: {text}" if key and not text.startswith(key) else text
 
 

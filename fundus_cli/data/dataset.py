@@ -13,7 +13,7 @@ from fundus_cli.data.mask_content import ALLOWED, judge_masks
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
-from fundus_cli.data.splits import hold_out, person_of
+from fundus_cli.data.splits import check_persons, hold_out, person_of
 from fundus_cli.data.templates import FileIndex, SampleFiles, folder_of, match_split
 from fundus_cli.errors import ConfigError, DataError, Problems, list_names
 from fundus_cli.runtime.timeouts import Timeout, in_time
@@ -72,7 +72,8 @@ def resolve_root(
     is_there, is_folder = in_time(lambda: (root.exists(), root.is_dir()), timeout, looking)
     if not is_folder:
         state = "is not a folder" if is_there else "does not exist"
-        raise DataError(f"data.root={config.root}: {state}")
+        seen_from = "" if root.is_absolute() else f" (looked for it in {Path.cwd()})"
+        raise DataError(f"data.root={config.root}: {state}{seen_from}")
     return root
 
 
@@ -118,6 +119,7 @@ def load_dataset(
         Timeout.of(config),
         f"data.root={root}: listing its files",
     )
+    persons = check_persons([f.id for of_split in files.values() for f in of_split], config.person)
     if "train" in files:
         files["train"], files["val"] = cut_val(files["train"], config, held_out)
     wanted = {split: files.get(split, []) for split in SPLITS if split in splits}
@@ -133,6 +135,7 @@ def load_dataset(
             raise DataError(f"data.root={root}: no usable image is left in {split}")
     warnings = (
         *unread,
+        *persons,
         *_content_warnings(samples, config),
         *_leak_warnings(samples, config),
     )

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from fundus_cli.errors import DataError
+from fundus_cli.errors import DataError, list_names
 
 
 def person_of(identifier: str, pattern: str | None) -> str:
@@ -18,6 +18,26 @@ def person_of(identifier: str, pattern: str | None) -> str:
     match = re.search(pattern, identifier) if pattern is not None else None
     # A group that takes no part in the match names nobody.
     return (match[1] or identifier) if match else identifier
+
+
+def check_persons(ids: Sequence[str], pattern: str | None) -> list[str]:
+    """Warnings about ids in which the expression `data.person` finds nobody.
+
+    Raises:
+        DataError: it finds nobody in any of them, so that it keeps no two images together.
+    """
+    strangers = [i for i in ids if pattern is not None and not re.search(pattern, i)]
+    if strangers and len(strangers) == len(ids):
+        raise DataError(
+            f"data.person={pattern}: matches none of the ids ({list_names(strangers[:3])}, ...); "
+            "correct it, or set data.person=null where no two images are of one person"
+        )
+    if strangers:
+        return [
+            f"warning: data.person={pattern} matches {len(ids) - len(strangers)} of {len(ids)} ids;"
+            f" each of the others counts as a person of its own: {list_names(strangers)}"
+        ]
+    return []
 
 
 def hash_share(name: str) -> float:
