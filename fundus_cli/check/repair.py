@@ -14,7 +14,7 @@ from fundus_cli.config import DataConfig, MaskChannel, SplitConfig, to_plain
 from fundus_cli.data.mismatches import Mismatch, MismatchKind
 from fundus_cli.data.templates import SampleFiles
 from fundus_cli.errors import RunFolderError
-from fundus_cli.run.files import machine_error, write_whole
+from fundus_cli.run.files import machine_error, remove_stale_temporaries, write_whole
 from fundus_cli.runtime.temporaries import TEMPORARY, sync
 from fundus_cli.runtime.timeouts import Timeout, in_order
 
@@ -238,4 +238,5 @@ def _write_preset(config: DataConfig, folder: Path) -> None:
     lines += [f"{key}: {json.dumps(value)}" for key, value in plain.items() if key != "root"]
     path = folder / PRESET
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_temporaries(path.parent)
     write_whole(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))

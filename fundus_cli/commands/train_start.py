@@ -68,7 +68,7 @@ def begin(
         trainer.device, str(trainer.learner.dtype).removeprefix("torch."), context.arguments
     )
     if found:
-        notes = [*found.keep_unusable(), *notes, *_finish_last_epoch(start, found, folder)]
+        notes = [*found.make_newest(), *notes, *_finish_last_epoch(start, found, folder)]
         notes += changes(read_json(folder / "environment.json"), environment)
     write_json(folder / "config.json", to_plain(config))
     write_json(folder / "environment.json", environment)

@@ -21,6 +21,8 @@ from fundus_cli.run.files import (
 from fundus_cli.runtime.locking import lock_file, lock_folder
 
 LOCK_NAME = ".lock"
+SUBFOLDERS = ("overlays", "pictures")
+"""Folders in a run folder that files are written into."""
 CANNOT_LOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 RUN_FILES = ("config.json", "last.pt", "best.pt", "log.csv", "summary.json")
 
@@ -85,7 +87,8 @@ def locked(output: str, overwrite: bool = False, key: str = "output") -> Iterato
             raise machine_error(folder, error) from error
         if own is not None:
             held.enter_context(writing_in(folder, own))
-        remove_stale_temporaries(folder)
+        for place in (folder, *(folder / name for name in SUBFOLDERS)):
+            remove_stale_temporaries(place)
         yield folder
 
 

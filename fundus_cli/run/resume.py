@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.config.typed import from_plain
 from fundus_cli.errors import ConfigError, DataError, MachineError, RunFolderError
-from fundus_cli.run.files import read_json
+from fundus_cli.run.files import link_whole, read_json
 from fundus_cli.run.folder import read_summary
 
 if TYPE_CHECKING:
@@ -171,12 +171,15 @@ class Found:
     saved: "Checkpoint"
     unusable: list[tuple[Path | None, str]]
 
-    def keep_unusable(self) -> list[str]:
-        """Rename the damaged newer checkpoints; returns a warning for each."""
+    def make_newest(self) -> list[str]:
+        """Rename damaged newer checkpoints and call this one last.pt; returns a warning each."""
         lines = []
         for path, reason in self.unusable:
             kept = f"; kept as {_move_aside(path).name}" if path else ""
             lines.append(f"warning: {reason}{kept}; continuing from {self.saved.path.name}")
+        last = self.saved.path.with_name(CHECKPOINTS[0])
+        if self.saved.path != last:
+            link_whole(self.saved.path, last)
         return lines
 
 
