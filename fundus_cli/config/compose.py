@@ -24,6 +24,9 @@ FIXED_HYDRA_KEYS = (
 )
 """Parts of Hydra's own config that can name code, set the environment or redirect output."""
 
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+"""What Hydra and OmegaConf raise about files whose text or values they do not expect."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -91,6 +94,9 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
         raise ConfigError(f"{' '.join(str(error).split())}: not plain YAML") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
+    except MALFORMED as error:
+        where = command.config_dir or " ".join(command.overrides)
+        raise ConfigError(f"{where}: cannot be composed ({first_line(error)})") from error
 
 
 def _refuse_code(hydra_config: DictConfig, command: Command) -> None:
