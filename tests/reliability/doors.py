@@ -83,9 +83,9 @@ class Doors:
             train(config, self.dataset, Context(terminal=terminal, stop=StopRequest()))
         write_json(folder / "job.json", {"overrides": ["seed=1"], "status": "done"})
 
-    def composed(self, epochs: int, output: str = "again") -> TrainConfig:
+    def composed(self, epochs: int, output: str = "again", *more: str) -> TrainConfig:
         """The config of the run, or of its continuation."""
-        words = (*self.words, f"epochs={epochs}", f"output={self.place / output}")
+        words = (*self.words, f"epochs={epochs}", f"output={self.place / output}", *more)
         return composed("train", words)  # type: ignore[no-any-return]
 
     def trainer(self, config: TrainConfig, folder: Path) -> Trainer:
