@@ -78,6 +78,9 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
         folder = command.config_dir.resolve()
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {command.config_dir}: no such folder")
+        for path in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
+            if path.exists() and not path.is_file():
+                raise ConfigError(f"--config-dir {command.config_dir}: {path.name} is no file")
         overrides.append(quoted("hydra.searchpath", f"file://{folder}").replace('="', '=["') + "]")
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="fundus"):

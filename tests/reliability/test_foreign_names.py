@@ -144,6 +144,12 @@ def test_pipes_in_a_run_folder_are_as_good_as_nothing(
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_a_pipe_in_a_config_folder(tmp_path: Path) -> None:
+    os.mkfifo(preset(tmp_path, "mine", "vessel") / "data" / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"--config-dir .*: pipe\.yaml is no file"):
+        compose_config("train", ("data=mine",), tmp_path)
+
+
 def test_pipes_in_a_folder_of_masks(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "best.pt")
     Image.fromarray(tiny_image(0)[0]).save(tmp_path / "photo.png")

@@ -161,7 +161,7 @@ def mutate_file(path: Path, dice: random.Random) -> str:
     return f"{path.name}: {change}"
 
 
-@series(8, 300)
+@series(3, 120)
 def test_files_of_a_run_folder(
     doors: Doors, run_folder: Path, tmp_path: Path, seeds: range
 ) -> None:
@@ -175,7 +175,7 @@ def test_files_of_a_run_folder(
             read_run_folder(copy, doors.config)
 
 
-@series(4, 100)
+@series(3, 100)
 def test_files_of_predictions(doors: Doors, tmp_path: Path, seeds: range) -> None:
     Image.fromarray(doors.pixels).save(tmp_path / "a.png")
     masks = tmp_path / "masks"
