@@ -1,6 +1,7 @@
 """Helpers for all configs: range checks with one-line errors, and conversion to plain values."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
@@ -41,6 +42,12 @@ def require_name(name: str, key: str) -> None:
         name,
         "a name of 1 to 64 letters, digits, _ and -",
     )
+
+
+def require_texts(values: Iterable[object], key: str) -> None:
+    """Raise ConfigError unless every value is text; OmegaConf lets lists and mappings pass."""
+    for value in values:
+        require(isinstance(value, str), key, value, "text")
 
 
 def require_threshold(value: float | str, words: tuple[str, ...]) -> None:

@@ -31,6 +31,9 @@ PLUGINS = (
 MOST_INTERPOLATIONS = 16
 """In a composed config: if each refers to several others, the text grows exponentially."""
 
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+"""What Hydra and OmegaConf raise about files whose text or values they do not expect."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -100,6 +103,9 @@ def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:
         raise ConfigError(f"{' '.join(str(error).split())}: not plain YAML") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
+    except MALFORMED as error:
+        where = command.config_dir or " ".join(command.overrides)
+        raise ConfigError(f"{where}: cannot be composed ({first_line(error)})") from error
 
 
 def _refuse_code(node: object, key: str) -> None:

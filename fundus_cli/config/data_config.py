@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from fundus_cli.config.base import MAX_TIMEOUT_S, require, require_name
+from fundus_cli.config.base import MAX_TIMEOUT_S, require, require_name, require_texts
 from fundus_cli.config.patterns import (
     QUICK_EXPRESSION,
     is_quick_expression,
@@ -48,6 +48,9 @@ class SplitConfig:
     """The {id}s of the split: names or shell patterns; empty: all."""
 
     def __post_init__(self) -> None:
+        require_texts(self.targets.values(), "data.<split>.targets")
+        require_texts(self.observer2.values(), "data.<split>.observer2")
+        require_texts(self.ids, "data.<split>.ids")
         named = {"image": self.image, "fov": self.fov}
         named |= {f"targets.{name}": template for name, template in self.targets.items()}
         named |= {f"observer2.{name}": template for name, template in self.observer2.items()}
@@ -163,6 +166,7 @@ class DataConfig:
             self.root,
             "a folder (data.root=. is the working folder)",
         )
+        require_texts(self.mask_foreground, "data.mask_foreground")
         require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 or more")
         require(
             0 < self.timeout_s <= MAX_TIMEOUT_S, "data.timeout_s", self.timeout_s, "above 0, to 1e6"

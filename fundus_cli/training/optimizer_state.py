@@ -57,10 +57,9 @@ def _check_state(optimizer: torch.optim.Optimizer, state: dict[Any, Any]) -> Non
 def _check_own_state(own: dict[Any, Any], expected: dict[str, Any], weight: Tensor) -> None:
     for name in sorted({*own, *expected}, key=str):
         found = own.get(name)
-        # SGD keeps none while its momentum is 0, and the momentum may change on resume.
-        if found is None and (expected.get(name) is None or name == "momentum_buffer"):
-            continue
         like = expected.get(name)
+        if found is None and like is None:
+            continue
         shape = weight.shape if like is None else like.shape
         if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape != shape:
             raise ValueError(f"{name} is not a tensor of shape {tuple(shape)}")

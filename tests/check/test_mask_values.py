@@ -62,7 +62,7 @@ def test_the_proposed_key_reads_the_mask_in_training(case: str, tmp_path: Path) 
     array, name, means, override, expected = CASES[case]
     path = tmp_path / name
     Image.fromarray(array).save(path, **({"quality": 80} if name.endswith("jpg") else {}))
-    with pytest.raises(BadFile):
+    with pytest.raises(BadFile, match=r"data\.mask_foreground decides"):
         read_mask(path, PLAIN, 1)
     found = diagnose(path, name.endswith("jpg"), 1)
     assert found is not None
