@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fundus_cli.check.quick_look import misfit_warnings
 from fundus_cli.config import TrainConfig, to_plain
 from fundus_cli.data.dataset import Dataset
 from fundus_cli.run.checkpoint import BEFORE, Checkpoint
@@ -74,8 +75,16 @@ def begin(
     write_json(folder / "environment.json", environment)
     write_json(folder / "splits.json", split_ids(dataset))
     write_status(folder, "running")
-    for line in (*opening_lines(config, dataset, trainer), *dataset.warnings, *notes):
+    misfits = _misfits(config, dataset, context) if config.check_masks and not found else []
+    opening = opening_lines(config, dataset, trainer)
+    for line in (*opening, *dataset.warnings, *misfits, *notes):
         context.terminal.print_line(line)
+
+
+def _misfits(config: TrainConfig, dataset: Dataset, context: Context) -> list[str]:
+    words = [word for word in context.words if word.startswith("data")]
+    command = " ".join(["fundus-check", *words])
+    return misfit_warnings(dataset.samples, dataset.structures, command)
 
 
 def _finish_last_epoch(start: Start, found: Found, folder: Path) -> list[str]:

@@ -194,6 +194,8 @@ class TrainConfig:
     """Move an earlier run in `output` aside before starting."""
     save_every_min: float
     """Minutes between checkpoints inside an epoch."""
+    check_masks: bool = True
+    """Compare some masks with their images before training, and warn of those that do not fit."""
     compile: bool = False
     """Train with torch.compile where possible."""
     init_from: str | None = None

@@ -18,6 +18,7 @@ MAY_CHANGE = (
     "device",
     "precision",
     "compile",
+    "check_masks",
     "threshold",
     "overlays",
     "output",
@@ -39,7 +40,7 @@ MAY_CHANGE = (
 """Keys that may change on resume; the new values take effect from the next step on."""
 
 NOT_REPORTED = (
-    *("output", "resume", "overwrite"),
+    *("output", "resume", "overwrite", "check_masks"),
     *("data.root", "data.allow_change", "data.allow_odd_masks", "data.timeout_s", "data.cache_gb"),
 )
 """Changes to these keys are not reported on resume."""

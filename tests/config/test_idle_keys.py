@@ -73,7 +73,16 @@ ALWAYS: dict[str, tuple[str, ...]] = {
     "train": (
         *(f"data.{key}" for key in DATA),
         *("seed", "epochs", "batch_size", "device", "precision", "compile", "threshold"),
-        *("ema_decay", "tta", "overlays", "tracker", "output", "resume", "overwrite"),
+        *(
+            "check_masks",
+            "ema_decay",
+            "tta",
+            "overlays",
+            "tracker",
+            "output",
+            "resume",
+            "overwrite",
+        ),
         *("save_every_min", "init_from", "loss.name", "optimizer.name", "optimizer.lr"),
         *("optimizer.weight_decay", "scheduler.name", "model.name", "model.base_channels"),
         *("model.depth", "model.prior_bias", "augment.flips", "augment.rotation_deg"),
