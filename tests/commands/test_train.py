@@ -194,7 +194,7 @@ def test_a_longer_run_continues_and_a_damaged_checkpoint_falls_back(
     refused = command("train", *longer, "resume=auto", "batch_size=3")
     assert refused.returncode == 2
     assert "batch_size: 8 -> 3: cannot change during a run" in refused.stderr
-    for name in ("last.pt", "previous.pt"):
+    for name in ("last.pt", "previous.pt", "best.pt"):
         (run / name).unlink()
         (run / name).write_bytes(b"")
     longest = train_arguments(shared_tiny_set, "run", "scheduler=constant", "epochs=5")

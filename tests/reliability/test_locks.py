@@ -4,14 +4,17 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from reliability.kit import complaint, run
 
 from fundus_cli.errors import RunFolderError
+from fundus_cli.run import folder as folder_module
 from fundus_cli.run.files import write_json, write_whole
 from fundus_cli.run.folder import LOCK_NAME, check_writable, holder, holds_run, locked
+from fundus_cli.runtime import locking
 
 ROUNDS = 60
 
@@ -53,8 +56,16 @@ def start_at(moment: float, output: Path, overwrite: bool, marks: Path) -> int:
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["", "without .lock"])
 def test_of_starts_at_once_with_overwrite_one_has_the_folder(
-    tmp_path: Path, is_deleted: bool
+    tmp_path: Path, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The time between looking and renaming is long here, so that a gap in the lock shows."""
+    plain = folder_module._backup_path
+
+    def slow(folder: Path) -> Path:
+        time.sleep(0.01)
+        return plain(folder)
+
+    monkeypatch.setattr(folder_module, "_backup_path", slow)
     output, marks = tmp_path / "run", tmp_path / "marks"
     marks.mkdir()
     for number in range(ROUNDS):
@@ -62,8 +73,9 @@ def test_of_starts_at_once_with_overwrite_one_has_the_folder(
         (output / "last.pt").write_text(f"precious {number}")
         if is_deleted:
             (output / LOCK_NAME).unlink(missing_ok=True)
-        moment = time.monotonic() + 0.01
-        pids = [forked(lambda at=moment: start_at(at, output, True, marks)) for _ in range(3)]
+        # Every other round at the same moment, else while the one before looks and renames.
+        moments = [time.monotonic() + 0.01 + 0.006 * (number % 2) * nth for nth in range(3)]
+        pids = [forked(partial(start_at, moment, output, True, marks)) for moment in moments]
         found = codes(pids)
         assert set(found) <= {0, 6}, f"round {number}: {found}"
         assert found[0] == 0
@@ -84,6 +96,29 @@ def test_a_deleted_lock_file_lets_no_second_process_in(tmp_path: Path) -> None:
                 pass
     with locked(str(output)):
         assert (output / LOCK_NAME).exists()
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_what_is_replaced_between_opening_and_locking_is_locked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool
+) -> None:
+    """Another process has moved the folder, or the file was deleted, at that very moment."""
+    path = tmp_path / "it"
+    plain, calls = locking._lock_exclusively, iter(range(10))
+
+    def replaced(descriptor: int) -> None:
+        if next(calls) == 0:
+            path.rename(tmp_path / "before")
+        plain(descriptor)
+
+    monkeypatch.setattr(locking, "_lock_exclusively", replaced)
+    descriptor = locking.lock_file(path) if is_file else locking.lock_folder(path)
+    assert descriptor is not None
+    assert locking.is_at(descriptor, path)
+    assert next(calls) == 2
+    with pytest.raises(BlockingIOError):
+        locking.lock_file(path) if is_file else locking.lock_folder(path)
+    os.close(descriptor)
 
 
 def test_the_lock_moves_along_with_a_folder(tmp_path: Path) -> None:
