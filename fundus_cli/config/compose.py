@@ -24,7 +24,10 @@ FIXED_HYDRA_KEYS = (
 )
 """Parts of Hydra's own config that can name code, set the environment or redirect output."""
 
-MALFORMED = (ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+MALFORMED = (
+    *(ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError),
+    OSError,
+)
 """What Hydra and OmegaConf raise about files whose text or values they do not expect."""
 
 
