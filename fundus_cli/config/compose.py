@@ -31,7 +31,10 @@ PLUGINS = (
 MOST_INTERPOLATIONS = 16
 """In a composed config: if each refers to several others, the text grows exponentially."""
 
-MALFORMED = (ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError)
+MALFORMED = (
+    *(ValueError, TypeError, AttributeError, LookupError, AssertionError, RecursionError),
+    OSError,
+)
 """What Hydra and OmegaConf raise about files whose text or values they do not expect."""
 
 
