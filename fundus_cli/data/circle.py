@@ -25,7 +25,7 @@ MIN_ARC_BINS = 15
 class Circle:
     """Centre, radius and cuts in pixels, with pixel centres at whole numbers.
 
-    Points beyond a cut are outside.
+    Points beyond a cut are outside. `share` is the part of the border that lies on the circle.
     """
 
     x: float
@@ -35,13 +35,14 @@ class Circle:
     right: float = np.inf
     top: float = -np.inf
     bottom: float = np.inf
+    share: float = 1.0
 
     def enlarged(self, factor: int) -> "Circle":
         """The same circle in an image with `factor` times as many pixels along each side."""
         shift = (factor - 1) / 2
         places = (self.x, self.y, self.left, self.right, self.top, self.bottom)
         x, y, *cuts = (factor * place + shift for place in places)
-        return Circle(x, y, factor * self.radius, *cuts)
+        return Circle(x, y, factor * self.radius, *cuts, share=self.share)
 
     def filled(self, height: int, width: int) -> np.ndarray:
         """(height, width) bool, True where a pixel's centre lies in the circle and in its cuts."""
@@ -73,7 +74,8 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
     if circle is None:
         return None
     circle, on_cut = _with_cuts(circle, points, signed >= 0, tolerance)
-    return circle if _is_round(circle, points[~on_cut], tolerance) else None
+    share = _round_share(circle, points[~on_cut], tolerance)
+    return replace(circle, share=share) if share >= MIN_ROUND_SHARE else None
 
 
 def border_points(signed: np.ndarray) -> np.ndarray:
@@ -231,10 +233,10 @@ def _with_cuts(
     return replace(circle, **cuts), on_cut
 
 
-def _is_round(circle: Circle, points: np.ndarray, tolerance: float) -> bool:
-    """Whether most of the points lie on the circle and go far enough around it."""
+def _round_share(circle: Circle, points: np.ndarray, tolerance: float) -> float:
+    """Share of the points that lie on the circle; 0 where they do not go far enough around it."""
     on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
     angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
     bins = (angles / np.radians(4)).round().astype(int)
     arc_bins = int(np.count_nonzero(np.bincount(bins - bins.min(initial=0))))
-    return len(on_circle) >= MIN_ROUND_SHARE * len(points) and arc_bins >= MIN_ARC_BINS
+    return len(on_circle) / len(points) if arc_bins >= MIN_ARC_BINS else 0.0
