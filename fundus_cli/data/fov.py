@@ -7,7 +7,14 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fundus_cli.data.bright_field import MIN_AREA_SHARE, Contrast, Field, find_field, median
+from fundus_cli.data.bright_field import (
+    MIN_AREA_SHARE,
+    Contrast,
+    Field,
+    brightest,
+    find_field,
+    median,
+)
 from fundus_cli.data.circle import fit_circle
 from fundus_cli.data.surround import field_on_surround
 
@@ -121,11 +128,6 @@ def fov_diameter_px(fov: np.ndarray) -> float:
 
 def _factor(image: np.ndarray) -> int:
     return math.ceil(int(max(image.shape[:2])) / REDUCED_PX)
-
-
-def brightest(image: np.ndarray) -> np.ndarray:
-    """(H, W) of (H, W, 3): the largest of the three, many times faster than max(axis=2)."""
-    return np.asarray(np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2]))
 
 
 def _darkest_corner(level: np.ndarray) -> tuple[float, float]:

@@ -6,10 +6,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from fundus_cli.data.bright_field import Contrast, Field, find_field
+from fundus_cli.data.bright_field import (
+    Contrast,
+    Field,
+    brightest,
+    dilated,
+    eroded,
+    find_field,
+    median,
+)
 
 MAX_CANDIDATES = 6
 """Colours that are tried as the surround's, the most frequent first."""
+MAX_PLACES = 6000
+"""Number of flat places that a surround's colour is fitted to."""
 BIN_LEVELS = 16
 """Width of the bins in which colours are counted."""
 MIN_SHARE = 0.02
@@ -80,26 +90,38 @@ def field_on_surround(image: np.ndarray, reduced: np.ndarray, factor: int) -> Fi
 
 def _candidates(reduced: np.ndarray) -> Iterator[Surround]:
     """Uniform surrounds, the most frequent colour first."""
-    smooth = ndimage.uniform_filter(reduced.astype(np.float32), (3, 3, 1))
-    size = (3, 3, 1)
-    spread = ndimage.maximum_filter(smooth, size) - ndimage.minimum_filter(smooth, size)
-    y, x = np.nonzero(spread.max(axis=2) <= FLAT_LEVELS)
-    places, colours = np.stack([np.ones(len(y)), x, y], axis=1), smooth[y, x]
+    planes = [reduced[..., channel].astype(np.float32) for channel in range(3)]
+    smooth = np.stack([ndimage.uniform_filter(plane, 3) for plane in planes])
+    is_flat = np.max([_range(plane) for plane in smooth], axis=0) <= FLAT_LEVELS
+    y, x = np.nonzero(is_flat)
     num_bins = 256 // BIN_LEVELS
-    bins = (colours // BIN_LEVELS).astype(int) @ (num_bins**2, num_bins, 1)
+    red, green, blue = (smooth[:, y, x] // BIN_LEVELS).astype(int)
+    bins = (red * num_bins + green) * num_bins + blue
     counts = np.bincount(bins, minlength=1)
-    tried: list[Surround] = []
+    every = max(1, len(y) // MAX_PLACES)
+    y, x, bins = y[::every], x[::every], bins[::every]
+    places, colours = np.stack([np.ones(len(y)), x, y], axis=1), smooth[:, y, x].T
+    seen = np.zeros(reduced.shape[:2], bool)
     for code in counts.argsort()[::-1][:MAX_CANDIDATES]:
-        if counts[code] < MIN_SHARE * reduced.shape[0] * reduced.shape[1]:
+        if counts[code] < MIN_SHARE * seen.size or not (bins == code).any():
             return
-        centre = np.median(colours[bins == code], axis=0)
-        surround = _surround(smooth, places, colours, centre)
-        if surround is None or any(
-            (one.is_near & surround.is_near).sum() > 0.5 * surround.is_near.sum() for one in tried
-        ):
+        surround = _surround(smooth, places, colours, np.median(colours[bins == code], axis=0))
+        if surround is None:
             continue
-        tried.append(surround)
-        yield surround
+        num_new = np.count_nonzero(surround.is_near & ~seen)
+        if num_new > 0.5 * np.count_nonzero(surround.is_near):
+            seen |= surround.is_near
+            yield surround
+
+
+def _range(plane: np.ndarray) -> np.ndarray:
+    """Range of each pixel and its eight neighbours."""
+    high = low = np.pad(plane, 1, mode="edge")
+    high = np.maximum(np.maximum(high[:-2], high[1:-1]), high[2:])
+    high = np.maximum(np.maximum(high[:, :-2], high[:, 1:-1]), high[:, 2:])
+    low = np.minimum(np.minimum(low[:-2], low[1:-1]), low[2:])
+    low = np.minimum(np.minimum(low[:, :-2], low[:, 1:-1]), low[:, 2:])
+    return np.asarray(high - low)
 
 
 def _surround(
@@ -109,21 +131,22 @@ def _surround(
     colour = np.zeros((3, 3))
     colour[0] = centre
     for _ in range(4):
-        near = np.abs(colours - places @ colour).max(axis=1) <= NEAR_LEVELS
-        some = np.flatnonzero(near)[:: max(1, np.count_nonzero(near) // 3000)]
+        near = brightest(np.abs(colours - places @ colour)) <= NEAR_LEVELS
+        some = np.flatnonzero(near)
         if len(some) < 24:
             return None
         colour = np.linalg.lstsq(places[some], colours[some], rcond=None)[0]
-    height, width = smooth.shape[:2]
-    plane = colour[0] + np.arange(width)[:, None] * colour[1]
-    plane = plane[None] + (np.arange(height)[:, None] * colour[2])[:, None]
-    distance = np.abs(smooth - plane.astype(np.float32)).max(axis=2)
-    supports = distance <= NEAR_LEVELS
-    if not supports.any():
+    height, width = smooth.shape[1:]
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    planes = [a + b * x + c * y for a, b, c in colour.T.astype(np.float32)]
+    difference = np.abs(smooth - planes)
+    distance = np.maximum(np.maximum(difference[0], difference[1]), difference[2])
+    supports = distance[distance <= NEAR_LEVELS]
+    if len(supports) == 0:
         return None
-    level, noise = float(np.median(distance[supports])), float(distance[supports].std())
+    level, noise = float(median(supports)), float(supports.std())
     is_near = distance <= level + max(6.0, 4 * noise)
-    parts, _ = ndimage.label(ndimage.binary_opening(is_near, np.ones((3, 3))))
+    parts, _ = ndimage.label(dilated(eroded(is_near, beyond=False)))
     is_large = np.bincount(parts.ravel()) >= MIN_PART_SHARE * parts.size
     is_large[0] = False
     is_near = is_large[parts]
@@ -151,7 +174,7 @@ def _field_inside(image: np.ndarray, surround: Surround, factor: int) -> Field |
         pixels = image.reshape(-1, 3).take(y * width + x, axis=0)
         shift = (factor - 1) / 2
         at = np.stack([np.ones(x.shape), (x - shift) / factor, (y - shift) / factor], axis=-1)
-        return np.asarray(np.abs(pixels - at @ surround.colour).max(axis=-1))
+        return brightest(np.abs(pixels - at @ surround.colour))
 
     contrast = Contrast(
         level=distance.astype(np.float64),
@@ -164,7 +187,7 @@ def _field_inside(image: np.ndarray, surround: Surround, factor: int) -> Field |
     lit = distance > contrast.floor
     if not lit.any():
         return None
-    field = find_field(contrast, float(np.median(distance[lit])))
+    field = find_field(contrast, float(median(distance[lit])))
     if field is None or not _is_enclosed(field.reduced, is_near):
         return None
     mask = np.zeros((height, width), bool)
@@ -181,8 +204,8 @@ def _is_enclosed(region: np.ndarray, is_near: np.ndarray) -> bool:
     """Whether the surround lies around the region and not in it."""
     if np.count_nonzero(region) < MIN_FIELD_SHARE * region.size:
         return False
-    inner = ndimage.binary_dilation(region, iterations=3)
-    ring = ndimage.binary_dilation(inner, iterations=3) & ~inner
+    inner = dilated(dilated(region))
+    ring = dilated(dilated(dilated(inner))) & ~inner
     if np.count_nonzero(ring) < 24:
         return False
     is_around = is_near[ring].mean() >= MIN_RING_SHARE
