@@ -30,16 +30,20 @@ FLAT_LEVELS = 10.0
 """Range of the levels in 3 by 3 smoothed pixels up to which a place counts as flat."""
 NEAR_LEVELS = 12.0
 """Difference from the surround's colour up to which a pixel supports it."""
-MAX_NOISE = 6.0
-"""Standard deviation from which a colour is no longer uniform; a retina varies more."""
+MAX_LEVEL, MAX_NOISE = 3.2, 3.5
+"""Median and standard deviation of the differences from a colour, above which it is not uniform;
+a retina varies more."""
+CLEAN_LEVEL = 1.5
+"""Median difference up to which a surround is so clean that no retina can be taken for it."""
 MIN_RIM_SHARE = 0.25
 """Share of the frame that the surround touches; a colour of the retina touches less."""
-MIN_RING_SHARE = 0.8
+MIN_RING_SHARE = 0.7
 """Share of the ring around the field that is surround."""
 MAX_INSIDE_SHARE = 0.5
 """Share of the field that may look like the surround, as in a grey image on grey."""
-MIN_FIELD_SHARE = 0.1
-"""A field smaller than this share of the area inside the frames is a disc or a reflection."""
+MIN_FIELD_SHARE, MIN_NOISY_FIELD_SHARE = 0.02, 0.2
+"""Minimum share of the area inside the frames that a field covers, on a clean and on a noisy
+surround; an optic disc on a smooth retina is smaller."""
 MAX_STRIP_SHARE = 0.015
 """A strip beyond the surround thinner than this is a line, without a closer look."""
 
@@ -62,6 +66,11 @@ class Surround:
     level: float
     noise: float
 
+    @property
+    def limit(self) -> float:
+        """Largest distance of a pixel that belongs to it."""
+        return self.level + max(6.0, 4 * self.noise)
+
 
 def field_on_surround(image: np.ndarray, reduced: np.ndarray, factor: int) -> Field | None:
     """The field of view that stands out of a uniform surround, whatever the surround's colour.
@@ -81,7 +90,7 @@ def field_on_surround(image: np.ndarray, reduced: np.ndarray, factor: int) -> Fi
     """
     fallback = None
     for surround in _candidates(reduced):
-        field = _field_inside(image, surround, factor)
+        field = _field_inside(image, reduced, surround, factor)
         if field is not None and field.circle is not None:
             return field
         fallback = fallback or field
@@ -92,25 +101,25 @@ def _candidates(reduced: np.ndarray) -> Iterator[Surround]:
     """Uniform surrounds, the most frequent colour first."""
     planes = [reduced[..., channel].astype(np.float32) for channel in range(3)]
     smooth = np.stack([ndimage.uniform_filter(plane, 3) for plane in planes])
-    is_flat = np.max([_range(plane) for plane in smooth], axis=0) <= FLAT_LEVELS
-    y, x = np.nonzero(is_flat)
-    num_bins = 256 // BIN_LEVELS
-    red, green, blue = (smooth[:, y, x] // BIN_LEVELS).astype(int)
-    bins = (red * num_bins + green) * num_bins + blue
-    counts = np.bincount(bins, minlength=1)
-    every = max(1, len(y) // MAX_PLACES)
-    y, x, bins = y[::every], x[::every], bins[::every]
+    y, x = np.nonzero(np.max([_range(plane) for plane in smooth], axis=0) <= FLAT_LEVELS)
+    num_flat, every = len(y), max(1, len(y) // MAX_PLACES)
+    y, x = y[::every], x[::every]
     places, colours = np.stack([np.ones(len(y)), x, y], axis=1), smooth[:, y, x].T
-    seen = np.zeros(reduced.shape[:2], bool)
-    for code in counts.argsort()[::-1][:MAX_CANDIDATES]:
-        if counts[code] < MIN_SHARE * seen.size or not (bins == code).any():
+    bins = (colours // BIN_LEVELS).astype(int)
+    is_left = np.ones(len(y), bool)
+    for _ in range(MAX_CANDIDATES):
+        # A colour at the limit of a bin is split, so neighbouring bins are counted together.
+        counts = np.zeros(3 * [256 // BIN_LEVELS + 1])
+        np.add.at(counts, tuple(bins[is_left].T), 1)
+        together = ndimage.uniform_filter(counts, 2, mode="constant", origin=-1)
+        first = np.unravel_index(together.argmax(), counts.shape)
+        here = is_left & ((bins == first) | (bins == np.add(first, 1))).all(axis=1)
+        if np.count_nonzero(here) < MIN_SHARE * smooth[0].size * len(y) / max(1, num_flat):
             return
-        surround = _surround(smooth, places, colours, np.median(colours[bins == code], axis=0))
-        if surround is None:
-            continue
-        num_new = np.count_nonzero(surround.is_near & ~seen)
-        if num_new > 0.5 * np.count_nonzero(surround.is_near):
-            seen |= surround.is_near
+        surround = _surround(smooth, places, colours, np.median(colours[here], axis=0))
+        is_left &= ~here
+        if surround is not None:
+            is_left &= ~surround.is_near[y, x]
             yield surround
 
 
@@ -145,28 +154,38 @@ def _surround(
     if len(supports) == 0:
         return None
     level, noise = float(median(supports)), float(supports.std())
-    is_near = distance <= level + max(6.0, 4 * noise)
-    parts, _ = ndimage.label(dilated(eroded(is_near, beyond=False)))
+    if level > MAX_LEVEL or noise > MAX_NOISE:
+        return None
+    found = Surround(
+        colour=colour, distance=distance, is_near=distance <= 0, level=level, noise=noise
+    )
+    parts, _ = ndimage.label(dilated(eroded(distance <= found.limit, beyond=False)))
     is_large = np.bincount(parts.ravel()) >= MIN_PART_SHARE * parts.size
     is_large[0] = False
-    is_near = is_large[parts]
-    if noise > MAX_NOISE or not is_near.any():
-        return None
-    return Surround(colour=colour, distance=distance, is_near=is_near, level=level, noise=noise)
+    return replace(found, is_near=is_large[parts]) if is_large.any() else None
 
 
-def _field_inside(image: np.ndarray, surround: Surround, factor: int) -> Field | None:
+def _field_inside(
+    image: np.ndarray, reduced: np.ndarray, surround: Surround, factor: int
+) -> Field | None:
     """The field that this surround encloses."""
     height, width = image.shape[:2]
-    rows = np.flatnonzero(surround.is_near.any(axis=1))
-    columns = np.flatnonzero(surround.is_near.any(axis=0))
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    is_near, distance = surround.is_near[box], surround.distance[box]
+    top, bottom = _extent(surround.is_near.any(axis=1))
+    left, right = _extent(surround.is_near.any(axis=0))
+    is_near = surround.is_near[top:bottom, left:right]
     if min(is_near.shape) < 8 or _rim(is_near).mean() < MIN_RIM_SHARE:
         return None
-    top, left = rows[0] * factor, columns[0] * factor
-    bottom, right = min(height, top + len(is_near) * factor), columns[-1] * factor + factor
-    right = min(width, right)
+    if not _is_frame(reduced[:top, left:right]):
+        top = 0
+    if not _is_frame(reduced[bottom:, left:right]):
+        bottom = len(reduced)
+    if not _is_frame(reduced[top:bottom, :left].swapaxes(0, 1)):
+        left = 0
+    if not _is_frame(reduced[top:bottom, right:].swapaxes(0, 1)):
+        right = reduced.shape[1]
+    distance = surround.distance[top:bottom, left:right]
+    top, bottom, left, right = (factor * at for at in (top, bottom, left, right))
+    bottom, right = min(height, bottom), min(width, right)
 
     def sample(indices: np.ndarray) -> np.ndarray:
         y, x = np.divmod(indices, right - left)
@@ -188,11 +207,26 @@ def _field_inside(image: np.ndarray, surround: Surround, factor: int) -> Field |
     if not lit.any():
         return None
     field = find_field(contrast, float(median(distance[lit])))
-    if field is None or not _is_enclosed(field.reduced, is_near):
+    if field is None or not _is_enclosed(field.reduced, distance <= surround.limit, surround):
         return None
     mask = np.zeros((height, width), bool)
     mask[top:bottom, left:right] = field.mask
     return replace(field, mask=mask)
+
+
+def _extent(is_there: np.ndarray) -> tuple[int, int]:
+    """Start and end of what is there."""
+    at = np.flatnonzero(is_there)
+    return int(at[0]), int(at[-1]) + 1
+
+
+def _is_frame(strip: np.ndarray) -> bool:
+    """Whether the pixels (thickness, length, 3) beyond the surround are no part of the retina."""
+    thickness, length = strip.shape[:2]
+    if thickness <= MAX_STRIP_SHARE * length + 1:
+        return True
+    pixels = strip.reshape(-1, 3)[:: max(1, thickness * length // 3000)].astype(np.float32)
+    return float(np.median(np.abs(pixels - np.median(pixels, axis=0)).max(axis=1))) <= MAX_LEVEL
 
 
 def _rim(plane: np.ndarray) -> np.ndarray:
@@ -200,9 +234,10 @@ def _rim(plane: np.ndarray) -> np.ndarray:
     return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
 
 
-def _is_enclosed(region: np.ndarray, is_near: np.ndarray) -> bool:
+def _is_enclosed(region: np.ndarray, is_near: np.ndarray, surround: Surround) -> bool:
     """Whether the surround lies around the region and not in it."""
-    if np.count_nonzero(region) < MIN_FIELD_SHARE * region.size:
+    least = MIN_FIELD_SHARE if surround.level <= CLEAN_LEVEL else MIN_NOISY_FIELD_SHARE
+    if np.count_nonzero(region) < least * region.size:
         return False
     inner = dilated(dilated(region))
     ring = dilated(dilated(dilated(inner))) & ~inner
