@@ -8,6 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from fundus_cli.data.circle import MIN_CLOSE_POINTS, Circle, fit_circle, refined_circle
+from fundus_cli.data.regions import dilated, eroded, largest_region, median
+from fundus_cli.data.several_fields import circles_in, num_others
 
 CONTRAST_SHARES = (0.12, 0.2, 0.06, 0.3, 0.45)
 """Thresholds to try, as shares of the way from the surround's level to the retina's."""
@@ -19,8 +21,6 @@ MIN_AREA_SHARE = 0.01
 """A bright region smaller than this share of the image is a reflection or text."""
 SMALL_PX = 150
 """In an image below this size, smoothing shifts the border by one pixel instead of two."""
-MIN_SECOND_SHARE = 0.3
-"""Area from which another disc beside the first counts as a field, as a share of the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,70 +85,33 @@ def find_field(contrast: Contrast, retina: float) -> Field | None:
     for share in CONTRAST_SHARES:
         threshold = max(contrast.floor, surround + share * (retina - surround))
         bright = level >= threshold
-        region = _largest_region(bright)
+        region = largest_region(bright)
         is_large = np.count_nonzero(region) >= MIN_AREA_SHARE * region.size
         if not is_large or not _is_step(level, region, surround, threshold):
             continue
         above = _above_half_height(level, region, surround)
         circle = fit_circle(above)
         if circle is not None:
-            reduced = circle.filled(*level.shape)
-            num_fields = 1 + _num_others(bright, reduced, circle)
-            circle = _at_half_height(contrast, circle.enlarged(factor))
-            mask = circle.filled(height, width)
-            return Field(mask=mask, circle=circle, reduced=reduced, num_fields=num_fields)
-        fallback = above if fallback is None else fallback
+            found = circle.filled(*level.shape)
+            return _round_field(contrast, circle, 1 + num_others(bright, found, circle))
+        fallback = (above, bright) if fallback is None else fallback
     if fallback is None:
         return None
-    mask = _enlarged(fallback, factor)[:height, :width]
-    return Field(mask=mask, circle=None, reduced=fallback >= 0)
+    above, bright = fallback
+    circles = circles_in(above)
+    if circles:
+        others = num_others(bright, circles[0].filled(*level.shape), circles[0])
+        return _round_field(contrast, circles[0], max(len(circles), 1 + others))
+    mask = _enlarged(above, factor)[:height, :width]
+    return Field(mask=mask, circle=None, reduced=above >= 0)
 
 
-def _num_others(bright: np.ndarray, reduced: np.ndarray, circle: Circle) -> int:
-    """Number of further bright discs of a similar size, outside the one that was found."""
-    least = MIN_SECOND_SHARE * np.count_nonzero(reduced)
-    beyond = bright & ~reduced
-    if np.count_nonzero(beyond) < least:
-        return 0
-    labels, _ = ndimage.label(dilated(eroded(beyond, beyond=False)))
-    large = np.flatnonzero(np.bincount(labels.ravel())[1:] >= least) + 1
-    others = [fit_circle(np.where(_filled(labels == one), 0.5, -0.5)) for one in large]
-    return sum(one is not None and 0.6 <= one.radius / circle.radius <= 1.7 for one in others)
-
-
-def _largest_region(bright: np.ndarray) -> np.ndarray:
-    """The largest connected part, without thin attachments and holes."""
-    opened = dilated(eroded(bright, beyond=False))
-    labels, count = ndimage.label(opened)
-    if count == 0:
-        return opened
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return _filled(labels == sizes.argmax())
-
-
-def _filled(region: np.ndarray) -> np.ndarray:
-    """The region with its holes."""
-    parts, count = ndimage.label(~region)
-    is_filled = np.ones(count + 1, bool)
-    for at_frame in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
-        is_filled[at_frame] = False
-    is_filled[0] = True
-    return np.asarray(is_filled[parts])
-
-
-def eroded(inside: np.ndarray, *, beyond: bool) -> np.ndarray:
-    """Where a pixel and its eight neighbours are inside; beyond the frame, `beyond` holds."""
-    height, width = inside.shape
-    framed = np.full((height + 2, width + 2), beyond)
-    framed[1:-1, 1:-1] = inside
-    rows = framed[:-2] & framed[1:-1] & framed[2:]
-    return np.asarray(rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:])
-
-
-def dilated(inside: np.ndarray) -> np.ndarray:
-    """Where a pixel or one of its eight neighbours is inside."""
-    return ~eroded(~inside, beyond=True)
+def _round_field(contrast: Contrast, circle: Circle, num_fields: int) -> Field:
+    """The field in this circle, given at reduced size."""
+    reduced = circle.filled(*contrast.level.shape)
+    circle = _at_half_height(contrast, circle.enlarged(contrast.factor))
+    mask = circle.filled(*contrast.hw)
+    return Field(mask=mask, circle=circle, reduced=reduced, num_fields=num_fields)
 
 
 def _is_step(level: np.ndarray, region: np.ndarray, surround: float, threshold: float) -> bool:
@@ -226,16 +189,3 @@ def _enlarged(above: np.ndarray, factor: int) -> np.ndarray:
     at = np.stack([fine_y, fine_x]) / factor + (1 - factor) / (2 * factor)
     full[fine_y, fine_x] = ndimage.map_coordinates(above, at, order=1, mode="nearest") >= 0
     return full
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """np.median along the last axis, of finite values; several times faster where they are few."""
-    length = values.shape[-1]
-    middle = [(length - 1) // 2, length // 2]
-    low, high = np.moveaxis(np.partition(values, middle, axis=-1)[..., middle], -1, 0)
-    return np.asarray((low.astype(np.float64) + high) / 2)
-
-
-def brightest(image: np.ndarray) -> np.ndarray:
-    """(...) of (..., 3): the largest of the three, many times faster than max(axis=2)."""
-    return np.asarray(np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2]))

@@ -69,13 +69,18 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
     points = border_points(signed)
     if len(points) < MIN_BORDER_POINTS:
         return None
-    tolerance = 0.75 + 0.0025 * max(signed.shape)
+    tolerance = fit_tolerance(signed)
     circle = consensus_circle(points, tolerance)
     if circle is None:
         return None
     circle, on_cut = _with_cuts(circle, points, signed >= 0, tolerance)
-    share = _round_share(circle, points[~on_cut], tolerance)
+    share = round_share(circle, points[~on_cut], tolerance)
     return replace(circle, share=share) if share >= MIN_ROUND_SHARE else None
+
+
+def fit_tolerance(plane: np.ndarray) -> float:
+    """How far from its circle a border point may lie, in pixels of this plane."""
+    return 0.75 + 0.0025 * max(plane.shape)
 
 
 def border_points(signed: np.ndarray) -> np.ndarray:
@@ -124,7 +129,7 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
             most, best = int(votes[first]), Circle(*(float(v[first]) for v in (x, y, radius)))
         if most >= CLEAR_SHARE * len(some):
             break
-    close = np.abs(_distance_from(best, points)) <= tolerance
+    close = np.abs(distance_from(best, points)) <= tolerance
     if np.count_nonzero(close) < MIN_CLOSE_POINTS:
         return None
     circle = refined_circle(points, close, tolerance)
@@ -143,7 +148,7 @@ def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> C
     """
     circle = _least_squares(points[close])
     for _ in range(2):
-        closer = np.abs(_distance_from(circle, points)) <= tolerance
+        closer = np.abs(distance_from(circle, points)) <= tolerance
         if np.count_nonzero(closer) < MIN_CLOSE_POINTS or np.array_equal(closer, close):
             break
         close = closer
@@ -201,7 +206,7 @@ def _least_squares(points: np.ndarray) -> Circle:
     return Circle(float(origin[0] + x), float(origin[1] + y), float(radius))
 
 
-def _distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
+def distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
     distance = np.sqrt((points[:, 0] - circle.x) ** 2 + (points[:, 1] - circle.y) ** 2)
     return np.asarray(distance - circle.radius)
 
@@ -233,10 +238,12 @@ def _with_cuts(
     return replace(circle, **cuts), on_cut
 
 
-def _round_share(circle: Circle, points: np.ndarray, tolerance: float) -> float:
+def round_share(
+    circle: Circle, points: np.ndarray, tolerance: float, min_bins: int = MIN_ARC_BINS
+) -> float:
     """Share of the points that lie on the circle; 0 where they do not go far enough around it."""
-    on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
+    on_circle = points[np.abs(distance_from(circle, points)) <= tolerance]
     angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
     bins = (angles / np.radians(4)).round().astype(int)
     arc_bins = int(np.count_nonzero(np.bincount(bins - bins.min(initial=0))))
-    return len(on_circle) / len(points) if arc_bins >= MIN_ARC_BINS else 0.0
+    return len(on_circle) / len(points) if arc_bins >= min_bins else 0.0

@@ -7,15 +7,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from fundus_cli.data.bright_field import (
-    MIN_AREA_SHARE,
-    Contrast,
-    Field,
-    brightest,
-    find_field,
-    median,
-)
+from fundus_cli.data.bright_field import MIN_AREA_SHARE, Contrast, Field, find_field
 from fundus_cli.data.circle import fit_circle
+from fundus_cli.data.regions import brightest, median
 from fundus_cli.data.surround import field_on_surround
 
 REDUCED_PX = 512

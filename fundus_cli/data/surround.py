@@ -6,15 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from fundus_cli.data.bright_field import (
-    Contrast,
-    Field,
-    brightest,
-    dilated,
-    eroded,
-    find_field,
-    median,
-)
+from fundus_cli.data.bright_field import Contrast, Field, find_field
+from fundus_cli.data.regions import brightest, dilated, eroded, median
 
 MAX_CANDIDATES = 6
 """Colours that are tried as the surround's, the most frequent first."""
@@ -39,6 +32,8 @@ MIN_RIM_SHARE = 0.25
 """Share of the frame that the surround touches; a colour of the retina touches less."""
 MIN_RING_SHARE = 0.7
 """Share of the ring around the field that is surround."""
+BLUR_SHARE = 0.2
+"""Difference from the surround in that ring, as a share of the field's."""
 MAX_INSIDE_SHARE = 0.5
 """Share of the field that may look like the surround, as in a grey image on grey."""
 MIN_FIELD_SHARE, MIN_NOISY_FIELD_SHARE = 0.02, 0.2
@@ -114,7 +109,8 @@ def _candidates(reduced: np.ndarray) -> Iterator[Surround]:
         together = ndimage.uniform_filter(counts, 2, mode="constant", origin=-1)
         first = np.unravel_index(together.argmax(), counts.shape)
         here = is_left & ((bins == first) | (bins == np.add(first, 1))).all(axis=1)
-        if np.count_nonzero(here) < MIN_SHARE * smooth[0].size * len(y) / max(1, num_flat):
+        least = max(1, MIN_SHARE * smooth[0].size * len(y) / max(1, num_flat))
+        if np.count_nonzero(here) < least:
             return
         surround = _surround(smooth, places, colours, np.median(colours[here], axis=0))
         is_left &= ~here
@@ -207,7 +203,7 @@ def _field_inside(
     if not lit.any():
         return None
     field = find_field(contrast, float(median(distance[lit])))
-    if field is None or not _is_enclosed(field.reduced, distance <= surround.limit, surround):
+    if field is None or not _is_enclosed(field.reduced, distance, surround):
         return None
     mask = np.zeros((height, width), bool)
     mask[top:bottom, left:right] = field.mask
@@ -234,7 +230,7 @@ def _rim(plane: np.ndarray) -> np.ndarray:
     return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
 
 
-def _is_enclosed(region: np.ndarray, is_near: np.ndarray, surround: Surround) -> bool:
+def _is_enclosed(region: np.ndarray, distance: np.ndarray, surround: Surround) -> bool:
     """Whether the surround lies around the region and not in it."""
     least = MIN_FIELD_SHARE if surround.level <= CLEAN_LEVEL else MIN_NOISY_FIELD_SHARE
     if np.count_nonzero(region) < least * region.size:
@@ -243,5 +239,7 @@ def _is_enclosed(region: np.ndarray, is_near: np.ndarray, surround: Surround) ->
     ring = dilated(dilated(dilated(inner))) & ~inner
     if np.count_nonzero(ring) < 24:
         return False
-    is_around = is_near[ring].mean() >= MIN_RING_SHARE
-    return bool(is_around and is_near[region].mean() <= MAX_INSIDE_SHARE)
+    # JPEG blurs the border, more so the more the field stands out.
+    blurred = max(surround.limit, BLUR_SHARE * float(median(distance[region])))
+    is_around = np.mean(distance[ring] <= blurred) >= MIN_RING_SHARE
+    return bool(is_around and np.mean(distance[region] <= surround.limit) <= MAX_INSIDE_SHARE)

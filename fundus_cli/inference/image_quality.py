@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fundus_cli.data.bright_field import brightest
+from fundus_cli.data.regions import brightest
 from fundus_cli.data.samples import FundusImage, level_counts
 
 MIN_LEVEL = 50.0

@@ -78,9 +78,7 @@ def line(side: str, colour: tuple[int, int, int], share: float = 0.002) -> Paint
     return paint
 
 
-def page(
-    colour: tuple[int, int, int], *shares: float, noise: float = 0.0
-) -> Painter:
+def page(colour: tuple[int, int, int], *shares: float, noise: float = 0.0) -> Painter:
     """A page around the image, by shares of its longer side: top, right, bottom, left."""
 
     def paint(image: np.ndarray, fov: np.ndarray) -> Painted:
@@ -225,7 +223,9 @@ KINDS = {
     "page, one side": Kind(page(WHITE, 0, 0.4, 0, 0)),
     "page, noisy, JPEG": Kind(then(page((240, 238, 230), 0.1, 0.1, 0.1, 0.1, noise=4), jpeg(60))),
     "page with a caption": Kind(
-        then(page(WHITE, 0.05, 0.05, 0.2, 0.05), text("Fig. 3. Fundus, right eye", 0.1, 0.88, BLACK))
+        then(
+            page(WHITE, 0.05, 0.05, 0.2, 0.05), text("Fig. 3. Fundus, right eye", 0.1, 0.88, BLACK)
+        )
     ),
     "page, white surround": Kind(then(on(WHITE, 0), page((210, 210, 210), 0.1, 0.1, 0.1, 0.1))),
     "screenshot": Kind(screenshot),
@@ -248,9 +248,7 @@ KINDS = {
     "two side by side, touching": Kind(beside(0.0, BLACK), fields=2),
     "two side by side on white": Kind(then(on(WHITE, 0), beside(0.05, WHITE)), fields=2),
     "two stacked, white between": Kind(beside(0.05, WHITE, stacked=True), fields=2),
-    "two on a page": Kind(
-        then(beside(0.05, WHITE), page(WHITE, 0.1, 0.1, 0.1, 0.1)), fields=2
-    ),
+    "two on a page": Kind(then(beside(0.05, WHITE), page(WHITE, 0.1, 0.1, 0.1, 0.1)), fields=2),
     "crop without border": Kind(crop(0.2, 0.75, 0.2, 0.75), decidable=False),
     "crop with one corner": Kind(crop(0.0, 0.6, 0.0, 0.6), decidable=False),
     "crop in a white frame": Kind(
