@@ -41,8 +41,8 @@ class Circle:
         """The same circle in an image with `factor` times as many pixels along each side."""
         shift = (factor - 1) / 2
         places = (self.x, self.y, self.left, self.right, self.top, self.bottom)
-        x, y, *cuts = (factor * place + shift for place in places)
-        return Circle(x, y, factor * self.radius, *cuts, share=self.share)
+        x, y, left, right, top, bottom = (factor * place + shift for place in places)
+        return Circle(x, y, factor * self.radius, left, right, top, bottom, self.share)
 
     def filled(self, height: int, width: int) -> np.ndarray:
         """(height, width) bool, True where a pixel's centre lies in the circle and in its cuts."""
@@ -80,7 +80,7 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
 
 def fit_tolerance(plane: np.ndarray) -> float:
     """How far from its circle a border point may lie, in pixels of this plane."""
-    return 0.75 + 0.0025 * max(plane.shape)
+    return 0.75 + 0.0025 * float(max(plane.shape))
 
 
 def border_points(signed: np.ndarray) -> np.ndarray:

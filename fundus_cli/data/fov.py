@@ -16,6 +16,8 @@ REDUCED_PX = 512
 """Longer side of the reduced copy on which the disc is detected."""
 MAX_BLACK = 16.0
 """An image without contrast and at or below this grey level counts as black."""
+MIN_LIT_SHARE = 0.2
+"""Share of the bright pixels below which a region is a part of the retina or a mark beside it."""
 MAX_SURROUND_SHARE = 0.35
 """A corner brighter than this share of the retina's level does not count as dark surround."""
 
@@ -29,16 +31,13 @@ class FieldOfView:
         confidence: share of the visible border that lies on one circle, 0 to 1; 0 where the field
             is not round or no border is visible.
         num_fields: number of fields of view in the image; the mask is that of one of them.
+        diameter_px: of that circle, in pixels; NaN where there is none.
     """
 
     mask: np.ndarray
     confidence: float
     num_fields: int = 1
-
-    @property
-    def is_round(self) -> bool:
-        """Whether the border lies on a circle, so that the diameter is known."""
-        return self.confidence > 0
+    diameter_px: float = math.nan
 
 
 def find_fov(image: np.ndarray) -> np.ndarray:
@@ -65,8 +64,14 @@ def field_of_view(image: np.ndarray) -> FieldOfView:
             field = other
     if field is None:
         return FieldOfView(mask=np.full(image.shape[:2], everywhere), confidence=0.0)
-    confidence = 0.0 if field.circle is None else field.circle.share
-    return FieldOfView(mask=field.mask, confidence=confidence, num_fields=field.num_fields)
+    if field.circle is None:
+        return FieldOfView(mask=field.mask, confidence=0.0)
+    return FieldOfView(
+        mask=field.mask,
+        confidence=field.circle.share,
+        num_fields=field.num_fields,
+        diameter_px=2 * field.circle.radius,
+    )
 
 
 def _on_dark(image: np.ndarray, reduced: np.ndarray, factor: int) -> tuple[Field | None, bool]:
@@ -93,7 +98,10 @@ def _on_dark(image: np.ndarray, reduced: np.ndarray, factor: int) -> tuple[Field
     retina = float(median(level[lit]))
     if surround > MAX_SURROUND_SHARE * retina:
         return None, True
-    return find_field(contrast, retina), bool(lit.mean() >= MIN_AREA_SHARE)
+    field = find_field(contrast, retina)
+    if field is not None and field.reduced.sum() < MIN_LIT_SHARE * lit.sum():
+        return None, True
+    return field, bool(lit.mean() >= MIN_AREA_SHARE)
 
 
 def fov_diameter_px(fov: np.ndarray) -> float:
@@ -108,16 +116,20 @@ def fov_diameter_px(fov: np.ndarray) -> float:
     Returns:
         Pixels; NaN when nothing is inside.
     """
-    rows, columns = np.flatnonzero(fov.any(axis=1)), np.flatnonzero(fov.any(axis=0))
-    if len(rows) == 0:
-        return math.nan
+    diameter = circle_diameter_px(fov)
+    if math.isfinite(diameter) or not fov.any():
+        return diameter
+    sides = [np.flatnonzero(fov.any(axis=axis)) for axis in (0, 1)]
+    return float(max(at[-1] - at[0] for at in sides) + 1)
+
+
+def circle_diameter_px(fov: np.ndarray) -> float:
+    """As `fov_diameter_px`, but NaN where no circle fits."""
     factor = _factor(fov)
     full = Image.fromarray(fov.astype(np.uint8) * np.uint8(255))
     reduced = np.asarray(full.reduce(factor) if factor > 1 else full)
     circle = fit_circle(reduced / 255 - 0.5)
-    if circle is not None:
-        return 2 * factor * circle.radius
-    return float(max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1)
+    return math.nan if circle is None else 2 * factor * circle.radius
 
 
 def _factor(image: np.ndarray) -> int:

@@ -28,8 +28,9 @@ MAX_LEVEL, MAX_NOISE = 3.2, 3.5
 a retina varies more."""
 CLEAN_LEVEL = 1.5
 """Median difference up to which a surround is so clean that no retina can be taken for it."""
-MIN_RIM_SHARE = 0.25
-"""Share of the frame that the surround touches; a colour of the retina touches less."""
+MIN_RIM_SHARE, MIN_SHAPE_RIM_SHARE = 0.25, 0.75
+"""Share of the frame that the surround touches, around a round field and, inside a frame or page,
+around another one; a colour of the retina touches less, and so does a corner of a surround."""
 MIN_RING_SHARE = 0.7
 """Share of the ring around the field that is surround."""
 BLUR_SHARE = 0.2
@@ -166,10 +167,11 @@ def _field_inside(
 ) -> Field | None:
     """The field that this surround encloses."""
     height, width = image.shape[:2]
-    top, bottom = _extent(surround.is_near.any(axis=1))
-    left, right = _extent(surround.is_near.any(axis=0))
+    top, bottom = _extent(surround.is_near.max(axis=1))
+    left, right = _extent(surround.is_near.max(axis=0))
     is_near = surround.is_near[top:bottom, left:right]
-    if min(is_near.shape) < 8 or _rim(is_near).mean() < MIN_RIM_SHARE:
+    rim_share = np.mean(_rim(is_near))
+    if min(is_near.shape) < 8 or rim_share < MIN_RIM_SHARE:
         return None
     if not _is_frame(reduced[:top, left:right]):
         top = 0
@@ -204,6 +206,9 @@ def _field_inside(
         return None
     field = find_field(contrast, float(median(distance[lit])))
     if field is None or not _is_enclosed(field.reduced, distance, surround):
+        return None
+    is_cut_out = (bottom - top, right - left) != (height, width)
+    if field.circle is None and is_cut_out and rim_share < MIN_SHAPE_RIM_SHARE:
         return None
     mask = np.zeros((height, width), bool)
     mask[top:bottom, left:right] = field.mask
