@@ -181,7 +181,9 @@ def _field_inside(
         left = 0
     if not _is_frame(reduced[top:bottom, right:].swapaxes(0, 1)):
         right = reduced.shape[1]
-    distance = surround.distance[top:bottom, left:right]
+    distance = surround.distance[top:bottom, left:right].copy()
+    distance[np.ptp(distance, axis=1) <= MAX_LEVEL] = surround.level
+    distance[:, np.ptp(distance, axis=0) <= MAX_LEVEL] = surround.level
     top, bottom, left, right = (factor * at for at in (top, bottom, left, right))
     bottom, right = min(height, bottom), min(width, right)
 
@@ -222,12 +224,18 @@ def _extent(is_there: np.ndarray) -> tuple[int, int]:
 
 
 def _is_frame(strip: np.ndarray) -> bool:
-    """Whether the pixels (thickness, length, 3) beyond the surround are no part of the retina."""
+    """Whether what lies beyond the surround is no part of the retina.
+
+    Args:
+        strip: (thickness, length, 3) of the image along one side.
+    """
     thickness, length = strip.shape[:2]
     if thickness <= MAX_STRIP_SHARE * length + 1:
         return True
-    pixels = strip.reshape(-1, 3)[:: max(1, thickness * length // 3000)].astype(np.float32)
-    return float(np.median(np.abs(pixels - np.median(pixels, axis=0)).max(axis=1))) <= MAX_LEVEL
+    # Tool bars and captions change from row to row, but most rows have one colour.
+    rows = strip[:, :: max(1, length // 100)].swapaxes(1, 2).astype(np.float32)
+    difference = np.abs(rows - median(rows)[..., None]).max(axis=1)
+    return float(median(median(difference))) <= MAX_LEVEL
 
 
 def _rim(plane: np.ndarray) -> np.ndarray:
