@@ -14,6 +14,7 @@ from fundus_cli.commands.predict_files import (
 from fundus_cli.commands.predict_inputs import Job
 from fundus_cli.config import PredictConfig
 from fundus_cli.data.file_names import plain_name
+from fundus_cli.data.fov_warnings import FovTally
 from fundus_cli.data.samples import UnusableFile, file_sha256
 from fundus_cli.inference.network import Prediction, PreparedImage, SegmentationNetwork
 from fundus_cli.report.structure_overlays import render_structures
@@ -37,6 +38,7 @@ class ImagePipeline:
         self.config = config
         self.network = network
         self.folder = folder
+        self.fields_of_view = FovTally()
 
     def files(self, job: Job) -> OutputFiles:
         """Where the job's files go."""
@@ -85,6 +87,12 @@ class ImagePipeline:
                 write_png(path, mask_pixels(mask), overwrite)
         except UnusableFile as error:
             return job, error
+        self.fields_of_view.add(
+            job.name,
+            has_border=not bool(fov.all()),
+            is_round=prediction.is_round,
+            num_fields=prediction.num_fields,
+        )
         return job, _row(job, loaded, prediction)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fundus_cli.config import DataConfig, OnBad, to_plain
+from fundus_cli.data.fov_warnings import fov_warnings
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
 from fundus_cli.data.samples import Sample
@@ -111,7 +112,11 @@ def load_dataset(
     for split in ("train",) if "train" in splits else ():
         if not samples[split]:
             raise DataError(f"data.root={root}: no usable image is left in {split}")
-    warnings = (*_content_warnings(samples, config), *_leak_warnings(samples, config))
+    warnings = (
+        *fov_warnings(samples, config),
+        *_content_warnings(samples, config),
+        *_leak_warnings(samples, config),
+    )
     return Dataset(
         structures=tuple(config.structures),
         samples=samples,

@@ -24,7 +24,7 @@ MAX_SURROUND_SHARE = 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldOfView:
-    """The field of view that was detected in an image.
+    """The field of view of an image, detected or given.
 
     Attributes:
         mask: (H, W) bool; all True where no border is visible, all False in a black image.
@@ -35,7 +35,7 @@ class FieldOfView:
     """
 
     mask: np.ndarray
-    confidence: float
+    confidence: float = 0.0
     num_fields: int = 1
     diameter_px: float = math.nan
 
@@ -63,9 +63,9 @@ def field_of_view(image: np.ndarray) -> FieldOfView:
         if other is not None and (field is None or other.circle is not None):
             field = other
     if field is None:
-        return FieldOfView(mask=np.full(image.shape[:2], everywhere), confidence=0.0)
+        return FieldOfView(mask=np.full(image.shape[:2], everywhere))
     if field.circle is None:
-        return FieldOfView(mask=field.mask, confidence=0.0)
+        return FieldOfView(mask=field.mask)
     return FieldOfView(
         mask=field.mask,
         confidence=field.circle.share,
@@ -117,8 +117,13 @@ def fov_diameter_px(fov: np.ndarray) -> float:
         Pixels; NaN when nothing is inside.
     """
     diameter = circle_diameter_px(fov)
-    if math.isfinite(diameter) or not fov.any():
-        return diameter
+    return longer_side_px(fov) if math.isnan(diameter) else diameter
+
+
+def longer_side_px(fov: np.ndarray) -> float:
+    """Longer side of the bounding box in pixels; NaN when nothing is inside."""
+    if not fov.any():
+        return math.nan
     sides = [np.flatnonzero(fov.any(axis=axis)) for axis in (0, 1)]
     return float(max(at[-1] - at[0] for at in sides) + 1)
 
