@@ -1,4 +1,4 @@
-"""Fundus images as scanners, exports and slides leave them: other surrounds, frames, texts, crops."""
+"""Images as scanners, exports and slides leave them: other surrounds, frames, texts, crops."""
 
 import io
 from collections.abc import Callable
