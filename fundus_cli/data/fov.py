@@ -10,7 +10,7 @@ from scipy import ndimage
 from fundus_cli.data.bright_field import MIN_AREA_SHARE, Contrast, Field, find_field
 from fundus_cli.data.circle import fit_circle
 from fundus_cli.data.regions import brightest, median
-from fundus_cli.data.surround import field_on_surround
+from fundus_cli.data.surrounded_field import field_on_surround
 
 REDUCED_PX = 512
 """Longer side of the reduced copy on which the disc is detected."""

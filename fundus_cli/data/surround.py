@@ -1,4 +1,4 @@
-"""Find the field of view on a uniform surround of any colour, inside lines, frames and pages."""
+"""Find the colours of an image that may be those of a uniform surround."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from fundus_cli.data.bright_field import Contrast, Field, find_field
 from fundus_cli.data.regions import brightest, dilated, eroded, median
 
 MAX_CANDIDATES = 6
@@ -26,22 +25,6 @@ NEAR_LEVELS = 12.0
 MAX_LEVEL, MAX_NOISE = 3.2, 3.5
 """Median and standard deviation of the differences from a colour, above which it is not uniform;
 a retina varies more."""
-CLEAN_LEVEL = 1.5
-"""Median difference up to which a surround is so clean that no retina can be taken for it."""
-MIN_RIM_SHARE, MIN_SHAPE_RIM_SHARE = 0.25, 0.75
-"""Share of the frame that the surround touches, around a round field and, inside a frame or page,
-around another one; a colour of the retina touches less, and so does a corner of a surround."""
-MIN_RING_SHARE = 0.7
-"""Share of the ring around the field that is surround."""
-BLUR_SHARE = 0.2
-"""Difference from the surround in that ring, as a share of the field's."""
-MAX_INSIDE_SHARE = 0.5
-"""Share of the field that may look like the surround, as in a grey image on grey."""
-MIN_FIELD_SHARE, MIN_NOISY_FIELD_SHARE = 0.02, 0.2
-"""Minimum share of the area inside the frames that a field covers, on a clean and on a noisy
-surround; an optic disc on a smooth retina is smaller."""
-MAX_STRIP_SHARE = 0.015
-"""A strip beyond the surround thinner than this is a line, without a closer look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,33 +51,12 @@ class Surround:
         return self.level + max(6.0, 4 * self.noise)
 
 
-def field_on_surround(image: np.ndarray, reduced: np.ndarray, factor: int) -> Field | None:
-    """The field of view that stands out of a uniform surround, whatever the surround's colour.
-
-    Every frequent colour of flat places is tried as the surround's. The part of the image in which
-    it occurs is cut out, without the lines, frames and pages around it, and the distance from the
-    colour is searched for the field as brightness is on a black surround. What is found counts if
-    the surround encloses it. A round field is preferred.
+def surrounds_of(reduced: np.ndarray) -> Iterator[Surround]:
+    """Uniform surrounds, the most frequent colour first.
 
     Args:
-        image: (H, W, 3) uint8.
-        reduced: (h, w, 3) uint8, the same `factor` times smaller.
-        factor: 1 or more.
-
-    Returns:
-        None where there is no such field.
+        reduced: (h, w, 3) uint8.
     """
-    fallback = None
-    for surround in _candidates(reduced):
-        field = _field_inside(image, reduced, surround, factor)
-        if field is not None and field.circle is not None:
-            return field
-        fallback = fallback or field
-    return fallback
-
-
-def _candidates(reduced: np.ndarray) -> Iterator[Surround]:
-    """Uniform surrounds, the most frequent colour first."""
     planes = [reduced[..., channel].astype(np.float32) for channel in range(3)]
     smooth = np.stack([ndimage.uniform_filter(plane, 3) for plane in planes])
     y, x = np.nonzero(np.max([_range(plane) for plane in smooth], axis=0) <= FLAT_LEVELS)
@@ -160,99 +122,3 @@ def _surround(
     is_large = np.bincount(parts.ravel()) >= MIN_PART_SHARE * parts.size
     is_large[0] = False
     return replace(found, is_near=is_large[parts]) if is_large.any() else None
-
-
-def _field_inside(
-    image: np.ndarray, reduced: np.ndarray, surround: Surround, factor: int
-) -> Field | None:
-    """The field that this surround encloses."""
-    height, width = image.shape[:2]
-    top, bottom = _extent(surround.is_near.max(axis=1))
-    left, right = _extent(surround.is_near.max(axis=0))
-    is_near = surround.is_near[top:bottom, left:right]
-    rim_share = np.mean(_rim(is_near))
-    if min(is_near.shape) < 8 or rim_share < MIN_RIM_SHARE:
-        return None
-    if not _is_frame(reduced[:top, left:right]):
-        top = 0
-    if not _is_frame(reduced[bottom:, left:right]):
-        bottom = len(reduced)
-    if not _is_frame(reduced[top:bottom, :left].swapaxes(0, 1)):
-        left = 0
-    if not _is_frame(reduced[top:bottom, right:].swapaxes(0, 1)):
-        right = reduced.shape[1]
-    distance = surround.distance[top:bottom, left:right].copy()
-    distance[np.ptp(distance, axis=1) <= MAX_LEVEL] = surround.level
-    distance[:, np.ptp(distance, axis=0) <= MAX_LEVEL] = surround.level
-    top, bottom, left, right = (factor * at for at in (top, bottom, left, right))
-    bottom, right = min(height, bottom), min(width, right)
-
-    def sample(indices: np.ndarray) -> np.ndarray:
-        y, x = np.divmod(indices, right - left)
-        y, x = y + top, x + left
-        pixels = image.reshape(-1, 3).take(y * width + x, axis=0)
-        shift = (factor - 1) / 2
-        at = np.stack([np.ones(x.shape), (x - shift) / factor, (y - shift) / factor], axis=-1)
-        return brightest(np.abs(pixels - at @ surround.colour))
-
-    contrast = Contrast(
-        level=distance.astype(np.float64),
-        surround=surround.level,
-        noise=surround.noise,
-        factor=factor,
-        hw=(bottom - top, right - left),
-        sample=sample,
-    )
-    lit = distance > contrast.floor
-    if not lit.any():
-        return None
-    field = find_field(contrast, float(median(distance[lit])))
-    if field is None or not _is_enclosed(field.reduced, distance, surround):
-        return None
-    is_cut_out = (bottom - top, right - left) != (height, width)
-    if field.circle is None and is_cut_out and rim_share < MIN_SHAPE_RIM_SHARE:
-        return None
-    mask = np.zeros((height, width), bool)
-    mask[top:bottom, left:right] = field.mask
-    return replace(field, mask=mask)
-
-
-def _extent(is_there: np.ndarray) -> tuple[int, int]:
-    """Start and end of what is there."""
-    at = np.flatnonzero(is_there)
-    return int(at[0]), int(at[-1]) + 1
-
-
-def _is_frame(strip: np.ndarray) -> bool:
-    """Whether what lies beyond the surround is no part of the retina.
-
-    Args:
-        strip: (thickness, length, 3) of the image along one side.
-    """
-    thickness, length = strip.shape[:2]
-    if thickness <= MAX_STRIP_SHARE * length + 1:
-        return True
-    # Tool bars and captions change from row to row, but most rows have one colour.
-    rows = strip[:, :: max(1, length // 100)].swapaxes(1, 2).astype(np.float32)
-    difference = np.abs(rows - median(rows)[..., None]).max(axis=1)
-    return float(median(median(difference))) <= MAX_LEVEL
-
-
-def _rim(plane: np.ndarray) -> np.ndarray:
-    """The values along the frame."""
-    return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
-
-
-def _is_enclosed(region: np.ndarray, distance: np.ndarray, surround: Surround) -> bool:
-    """Whether the surround lies around the region and not in it."""
-    least = MIN_FIELD_SHARE if surround.level <= CLEAN_LEVEL else MIN_NOISY_FIELD_SHARE
-    if np.count_nonzero(region) < least * region.size:
-        return False
-    inner = dilated(dilated(region))
-    ring = dilated(dilated(dilated(inner))) & ~inner
-    if np.count_nonzero(ring) < 24:
-        return False
-    # JPEG blurs the border, more so the more the field stands out.
-    blurred = max(surround.limit, BLUR_SHARE * float(median(distance[region])))
-    is_around = np.mean(distance[ring] <= blurred) >= MIN_RING_SHARE
-    return bool(is_around and np.mean(distance[region] <= surround.limit) <= MAX_INSIDE_SHARE)
