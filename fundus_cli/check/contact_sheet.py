@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from fundus_cli.check.findings import Severity
-from fundus_cli.data.fov import brightest
+from fundus_cli.data.regions import brightest
 from fundus_cli.run.files import write_whole
 
 OUTLINES = ((80, 230, 255), (255, 235, 60), (190, 120, 255), (255, 255, 255))

@@ -111,11 +111,23 @@ FOV_DISAGREES = warning(
     "it is cropped, or belongs to another camera or another image",
     "create it again, or leave field-of-view masks out",
 )
-FOV_NOT_FOUND = note(
+FOV_NOT_FOUND = warning(
     "fov-not-found",
-    "no dark surround is visible, so the whole image counts as field of view",
-    "cropped to the retina, or a bright surround",
-    "give field-of-view masks (data.<split>.fov) if there is a surround",
+    "no border of the field of view is visible, so the whole image counts as field of view",
+    "cropped to the retina, or a surround full of structure; the image's scale is unknown",
+    "set data.fov_angle_deg to what the longer side shows, or give field-of-view masks",
+)
+FOV_NOT_ROUND = note(
+    "fov-not-round",
+    "the field of view is not round, so its longer side counts as its diameter",
+    "cropped to a part of the retina, or a camera with another field",
+    "set data.fov_angle_deg to what the longer side shows",
+)
+SEVERAL_FIELDS = warning(
+    "several-fields",
+    "an image shows several fields of view",
+    "images side by side in one file; only one of them is used",
+    "save each as a file of its own",
 )
 EXIF_ROTATED = note(
     "exif-turned",
@@ -162,6 +174,8 @@ CONTENT = (
     MASK_ELSEWHERE,
     FOV_DISAGREES,
     FOV_NOT_FOUND,
+    SEVERAL_FIELDS,
+    FOV_NOT_ROUND,
     EXIF_ROTATED,
     SIXTEEN_BIT,
     GREY,

@@ -18,7 +18,7 @@ from fundus_cli.check.mask_values import diagnose
 from fundus_cli.check.misalignment import misalignment_of, sizes_text
 from fundus_cli.config import DataConfig, OnBad
 from fundus_cli.data.decoding import NO_MEMORY, BadFile
-from fundus_cli.data.fov import find_fov
+from fundus_cli.data.fov import field_of_view
 from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import PLAIN, read_fov_mask, read_mask
 from fundus_cli.data.samples import mask_rule
@@ -174,7 +174,10 @@ class Inspector:
     def _field_of_view(
         self, result: Inspected, image: np.ndarray, own: np.ndarray | None
     ) -> np.ndarray:
-        files, seen = result.job.files, find_fov(image)
+        files, found = result.job.files, field_of_view(image)
+        seen = found.mask
+        if found.num_fields > 1:
+            self._add(result, kinds.SEVERAL_FIELDS, files.image, f"{found.num_fields} fields")
         if own is not None and own.shape != seen.shape:
             assert files.fov is not None
             self._add(result, kinds.SIZE_DIFFERS, files.fov, sizes_text(own, image))
@@ -184,6 +187,8 @@ class Inspector:
                 self._add(result, kinds.ALL_BLACK, files.image)
             elif seen.all():
                 self._add(result, kinds.FOV_NOT_FOUND, files.image)
+            elif found.confidence == 0:
+                self._add(result, kinds.FOV_NOT_ROUND, files.image)
             return seen
         assert files.fov is not None
         if not own.any():

@@ -179,6 +179,8 @@ def _predict_all(
     finally:
         terminal.close_bar()
         write_csv(table, _in_order(rows, jobs))
+    for line in prediction.fields_of_view.lines(prediction.network.data):
+        terminal.print_line(line)
     seconds = time.monotonic() - started
     kept = f"; {len(jobs) - len(wanted)} already existed" if len(wanted) < len(jobs) else ""
     done = f"{num_masks} image{'s' * (num_masks != 1)} predicted"

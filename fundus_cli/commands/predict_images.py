@@ -15,6 +15,7 @@ from fundus_cli.commands.predict_inputs import Job
 from fundus_cli.config import PredictConfig
 from fundus_cli.data.decoding import CANNOT_OPEN, NO_MEMORY
 from fundus_cli.data.file_names import plain_name
+from fundus_cli.data.fov_warnings import FovTally
 from fundus_cli.data.samples import UnusableFile, file_sha256
 from fundus_cli.inference.network import Prediction, PreparedImage, SegmentationNetwork
 from fundus_cli.report.structure_overlays import render_structures
@@ -39,6 +40,7 @@ class ImagePipeline:
         self.config = config
         self.network = network
         self.folder = folder
+        self.fields_of_view = FovTally()
 
     def files(self, job: Job, target: Path | None = None) -> OutputFiles:
         """Where the job's files go, or went when its mask was `target`."""
@@ -96,6 +98,12 @@ class ImagePipeline:
                 write_png(path, mask_pixels(mask), overwrite)
         except UnusableFile as error:
             return job, error
+        self.fields_of_view.add(
+            job.name,
+            has_border=not bool(fov.all()),
+            is_round=prediction.is_round,
+            num_fields=prediction.num_fields,
+        )
         return job, _row(job, loaded, prediction)
 
 

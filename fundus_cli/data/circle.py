@@ -25,7 +25,7 @@ MIN_ARC_BINS = 15
 class Circle:
     """Centre, radius and cuts in pixels, with pixel centres at whole numbers.
 
-    Points beyond a cut are outside.
+    Points beyond a cut are outside. `share` is the part of the border that lies on the circle.
     """
 
     x: float
@@ -35,13 +35,14 @@ class Circle:
     right: float = np.inf
     top: float = -np.inf
     bottom: float = np.inf
+    share: float = 1.0
 
     def enlarged(self, factor: int) -> "Circle":
         """The same circle in an image with `factor` times as many pixels along each side."""
         shift = (factor - 1) / 2
         places = (self.x, self.y, self.left, self.right, self.top, self.bottom)
-        x, y, *cuts = (factor * place + shift for place in places)
-        return Circle(x, y, factor * self.radius, *cuts)
+        x, y, left, right, top, bottom = (factor * place + shift for place in places)
+        return Circle(x, y, factor * self.radius, left, right, top, bottom, self.share)
 
     def filled(self, height: int, width: int) -> np.ndarray:
         """(height, width) bool, True where a pixel's centre lies in the circle and in its cuts."""
@@ -68,12 +69,18 @@ def fit_circle(signed: np.ndarray) -> Circle | None:
     points = border_points(signed)
     if len(points) < MIN_BORDER_POINTS:
         return None
-    tolerance = 0.75 + 0.0025 * max(signed.shape)
+    tolerance = fit_tolerance(signed)
     circle = consensus_circle(points, tolerance)
     if circle is None:
         return None
     circle, on_cut = _with_cuts(circle, points, signed >= 0, tolerance)
-    return circle if _is_round(circle, points[~on_cut], tolerance) else None
+    share = round_share(circle, points[~on_cut], tolerance)
+    return replace(circle, share=share) if share >= MIN_ROUND_SHARE else None
+
+
+def fit_tolerance(plane: np.ndarray) -> float:
+    """How far from its circle a border point may lie, in pixels of this plane."""
+    return 0.75 + 0.0025 * float(max(plane.shape))
 
 
 def border_points(signed: np.ndarray) -> np.ndarray:
@@ -122,7 +129,7 @@ def consensus_circle(points: np.ndarray, tolerance: float) -> Circle | None:
             most, best = int(votes[first]), Circle(*(float(v[first]) for v in (x, y, radius)))
         if most >= CLEAR_SHARE * len(some):
             break
-    close = np.abs(_distance_from(best, points)) <= tolerance
+    close = np.abs(distance_from(best, points)) <= tolerance
     if np.count_nonzero(close) < MIN_CLOSE_POINTS:
         return None
     circle = refined_circle(points, close, tolerance)
@@ -141,7 +148,7 @@ def refined_circle(points: np.ndarray, close: np.ndarray, tolerance: float) -> C
     """
     circle = _least_squares(points[close])
     for _ in range(2):
-        closer = np.abs(_distance_from(circle, points)) <= tolerance
+        closer = np.abs(distance_from(circle, points)) <= tolerance
         if np.count_nonzero(closer) < MIN_CLOSE_POINTS or np.array_equal(closer, close):
             break
         close = closer
@@ -199,7 +206,7 @@ def _least_squares(points: np.ndarray) -> Circle:
     return Circle(float(origin[0] + x), float(origin[1] + y), float(radius))
 
 
-def _distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
+def distance_from(circle: Circle, points: np.ndarray) -> np.ndarray:
     distance = np.sqrt((points[:, 0] - circle.x) ** 2 + (points[:, 1] - circle.y) ** 2)
     return np.asarray(distance - circle.radius)
 
@@ -231,10 +238,12 @@ def _with_cuts(
     return replace(circle, **cuts), on_cut
 
 
-def _is_round(circle: Circle, points: np.ndarray, tolerance: float) -> bool:
-    """Whether most of the points lie on the circle and go far enough around it."""
-    on_circle = points[np.abs(_distance_from(circle, points)) <= tolerance]
+def round_share(
+    circle: Circle, points: np.ndarray, tolerance: float, min_bins: int = MIN_ARC_BINS
+) -> float:
+    """Share of the points that lie on the circle; 0 where they do not go far enough around it."""
+    on_circle = points[np.abs(distance_from(circle, points)) <= tolerance]
     angles = np.arctan2(on_circle[:, 1] - circle.y, on_circle[:, 0] - circle.x)
     bins = (angles / np.radians(4)).round().astype(int)
     arc_bins = int(np.count_nonzero(np.bincount(bins - bins.min(initial=0))))
-    return len(on_circle) >= MIN_ROUND_SHARE * len(points) and arc_bins >= MIN_ARC_BINS
+    return len(on_circle) / len(points) if arc_bins >= min_bins else 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fundus_cli.config import DataConfig, DemoConfig, OnBad, to_plain
 from fundus_cli.data.folder_contents import unread_in
+from fundus_cli.data.fov_warnings import fov_warnings
 from fundus_cli.data.mask_content import ALLOWED, judge_masks
 from fundus_cli.data.near_duplicates import duplicates_across_splits, near_duplicates_across_splits
 from fundus_cli.data.reading import read_samples
@@ -136,6 +137,7 @@ def load_dataset(
     warnings = (
         *unread,
         *persons,
+        *fov_warnings(samples, config),
         *_content_warnings(samples, config),
         *_leak_warnings(samples, config),
     )

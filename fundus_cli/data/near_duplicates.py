@@ -29,7 +29,7 @@ def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
 
     The dot product of two signatures is the correlation of the two images' fine contrast inside
     the field of view. The field of view is cut out and scaled to one size, so that neither the
-    number of pixels nor the width of the black surround matters.
+    number of pixels nor the width and colour of the surround matter.
 
     Args:
         image: (3, H, W) uint8.
@@ -37,8 +37,10 @@ def signature(image: np.ndarray, fov_mask: np.ndarray) -> NDArray[np.float32]:
     """
     rows, columns = np.nonzero(fov_mask.any(axis=1))[0], np.nonzero(fov_mask.any(axis=0))[0]
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    inside = _thumbnail(fov_mask[box].astype(np.uint8) * np.uint8(255)) >= 128
-    green = _thumbnail(image[1][box])
+    covered = _thumbnail(fov_mask[box].astype(np.uint8) * np.uint8(255)) / 255
+    inside = covered >= 0.5
+    # The surround's pixels are left out of the mean: a bright one would outline every field.
+    green = _thumbnail(image[1][box] * fov_mask[box]) / np.maximum(covered, 0.5)
     share = BLUR @ inside.astype(np.float32) @ BLUR.T
     background = BLUR @ (green * inside) @ BLUR.T / np.maximum(share, 1e-3)
     detail = ((green - background) * inside).ravel()

@@ -6,6 +6,7 @@ are computed.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,8 +16,12 @@ from PIL import Image
 
 from fundus_cli.config import DataConfig
 from fundus_cli.data.decoding import BadFile
-from fundus_cli.data.fov import find_fov
-from fundus_cli.data.fov import fov_diameter_px as diameter_px
+from fundus_cli.data.fov import (
+    FieldOfView,
+    circle_diameter_px,
+    field_of_view,
+    longer_side_px,
+)
 from fundus_cli.data.images import read_image
 from fundus_cli.data.masks import MaskRule, read_fov_mask, read_mask
 from fundus_cli.data.templates import SampleFiles
@@ -71,6 +76,9 @@ class FundusImage:
         native_fov: (1, h, w) at the image's own size.
         fov_origin: `file` or `found`.
         fov_diameter_px: of the circle that the field of view is part of, at native size.
+        is_round: whether there is such a circle; otherwise the diameter is the longer side, and the
+            image's scale is unknown.
+        num_fields: number of fields of view in the image; the others are ignored.
     """
 
     id: str
@@ -81,11 +89,18 @@ class FundusImage:
     native_fov: PackedMasks
     fov_origin: str
     fov_diameter_px: float
+    is_round: bool = True
+    num_fields: int = 1
 
     @property
     def native_hw(self) -> tuple[int, int]:
         """Height and width of the image's file."""
         return self.native_fov.shape[1:]
+
+    @property
+    def has_border(self) -> bool:
+        """Whether anything is outside the field of view."""
+        return not bool(self.native_fov.unpack().all())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,11 +188,11 @@ def _prepared(
     identifier: str, path: Path, image: np.ndarray, fov_path: Path | None, config: DataConfig
 ) -> FundusImage:
     if fov_path is not None:
-        fov = _read(fov_path, read_fov_mask, config.max_megapixels)
-        fov, origin = _same_size(image, fov, fov_path), "file"
+        given = _read(fov_path, read_fov_mask, config.max_megapixels)
+        fov, origin = FieldOfView(mask=_same_size(image, given, fov_path)), "file"
     else:
-        fov, origin = find_fov(image), "found"
-    if not fov.any():
+        fov, origin = field_of_view(image), "found"
+    if not fov.mask.any():
         what = "field-of-view mask is empty" if origin == "file" else "image is all black"
         raise UnusableFile(fov_path or path, what)
     return prepare(identifier, image, fov, origin, config.working_diameter_px)
@@ -198,25 +213,36 @@ def prepare_pixels(
         DataError: there is no pixel inside the field of view.
     """
     origin = "found" if fov is None else "file"
-    fov = find_fov(pixels) if fov is None else fov
-    if not fov.any():
+    seen = field_of_view(pixels) if fov is None else FieldOfView(mask=fov)
+    if not seen.mask.any():
         raise DataError("image: is all black" if origin == "found" else "fov: is empty")
-    return prepare(identifier, pixels, fov, origin, config.working_diameter_px)
+    return prepare(identifier, pixels, seen, origin, config.working_diameter_px)
 
 
 def prepare(
-    identifier: str, image: np.ndarray, fov: np.ndarray, origin: str, wanted_px: int | None
+    identifier: str,
+    image: np.ndarray,
+    fov: FieldOfView | np.ndarray,
+    origin: str,
+    wanted_px: int | None,
 ) -> FundusImage:
-    """Scale an image (h, w, 3) uint8 with its field of view (h, w) bool to working resolution.
+    """Scale an image (h, w, 3) uint8 with its field of view to working resolution.
 
     Args:
         identifier: the image's id.
         image: upright, 0 to 255.
-        fov: True inside, at least somewhere.
+        fov: the field of view or its mask (h, w) bool, True somewhere.
         origin: `file` or `found`.
         wanted_px: diameter of the field of view at working resolution; None keeps the native size.
     """
-    diameter = diameter_px(fov)
+    seen = FieldOfView(mask=fov) if isinstance(fov, np.ndarray) else fov
+    fov = seen.mask
+    diameter = circle_diameter_px(fov)
+    if math.isnan(diameter):
+        diameter = seen.diameter_px
+    is_round = not math.isnan(diameter)
+    if not is_round:
+        diameter = longer_side_px(fov)
     hw = working_size(image.shape[:2], diameter, wanted_px)
     small = resize_image(image, hw)
     small_fov = resize_mask(fov, hw) >= 128
@@ -230,6 +256,8 @@ def prepare(
         native_fov=PackedMasks.pack(fov[None]),
         fov_origin=origin,
         fov_diameter_px=diameter,
+        is_round=is_round,
+        num_fields=seen.num_fields,
     )
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fundus_cli.data.fov import brightest
+from fundus_cli.data.regions import brightest
 from fundus_cli.data.samples import FundusImage, level_counts
 
 MIN_LEVEL = 50.0
@@ -34,13 +34,17 @@ def quality_warnings(fundus_image: FundusImage, image: np.ndarray) -> list[str]:
     diameter = fundus_image.fov_diameter_px
     found = []
     if fundus_image.fov_origin == "found" and fov.all():
-        found.append("not a fundus image? no dark surround")
+        found.append("not a fundus image? no dark surround or any other, so the scale is unknown")
     elif num_inside < MIN_AREA_SHARE * fov.size:
         share = num_inside / fov.size
         found.append(f"not a fundus image? only {share:.0%} of the image is bright")
     elif num_inside < MIN_VISIBLE_SHARE * math.pi * diameter**2 / 4:
         share = num_inside / (math.pi * diameter**2 / 4)
         found.append(f"cut off? {share:.0%} of the round field of view can be seen")
+    elif not fundus_image.is_round:
+        found.append("the field of view is not round, so the scale is unknown")
+    if fundus_image.num_fields > 1:
+        found.append(f"{fundus_image.num_fields} fields of view, of which one is predicted")
     if red < MIN_RED_SHARE * green or green < MIN_RED_SHARE * blue:
         found.append(
             f"not a fundus image? mean red, green, blue {red:.0f}, {green:.0f}, {blue:.0f}"

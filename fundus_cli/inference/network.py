@@ -55,6 +55,8 @@ class Prediction:
         fov: (h, w) bool, True inside the field of view.
         fov_origin: `file` where the field of view was given, `found` where it was detected.
         fov_diameter_px: diameter of the circle that the field of view is part of, in pixels.
+        is_round: whether there is such a circle; otherwise the scale is unknown.
+        num_fields: number of fields of view in the image; the others are ignored.
         warnings: reasons why the result may be wrong; empty for an ordinary fundus image.
     """
 
@@ -66,6 +68,8 @@ class Prediction:
     fov_origin: str
     fov_diameter_px: float
     warnings: tuple[str, ...]
+    is_round: bool = True
+    num_fields: int = 1
 
     def mask(self, structure: str | None = None) -> np.ndarray:
         """The mask of one structure, (h, w) bool; the name may be left out where there is one.
@@ -245,6 +249,8 @@ class SegmentationNetwork:
             fov_origin=image.fov_origin,
             fov_diameter_px=image.fov_diameter_px,
             warnings=prepared.warnings,
+            is_round=image.is_round,
+            num_fields=image.num_fields,
         )
 
     def predict(
