@@ -56,13 +56,11 @@ class Field:
     Attributes:
         mask: (H, W) bool at full size.
         circle: the circle on which its border lies, at full size; None where there is none.
-        reduced: (h, w) bool, the region at reduced size.
         num_fields: number of discs of a similar size in the image, this one included.
     """
 
     mask: np.ndarray
     circle: Circle | None
-    reduced: np.ndarray
     num_fields: int = 1
 
 
@@ -92,26 +90,25 @@ def find_field(contrast: Contrast, retina: float) -> Field | None:
         above = _above_half_height(level, region, surround)
         circle = fit_circle(above)
         if circle is not None:
-            found = circle.filled(*level.shape)
-            return _round_field(contrast, circle, 1 + num_others(bright, found, circle))
+            return _round_field(contrast, [circle], bright)
         fallback = (above, bright) if fallback is None else fallback
     if fallback is None:
         return None
     above, bright = fallback
     circles = circles_in(above)
     if circles:
-        others = num_others(bright, circles[0].filled(*level.shape), circles[0])
-        return _round_field(contrast, circles[0], max(len(circles), 1 + others))
+        return _round_field(contrast, circles, bright)
     mask = _enlarged(above, factor)[:height, :width]
-    return Field(mask=mask, circle=None, reduced=above >= 0)
+    return Field(mask=mask, circle=None)
 
 
-def _round_field(contrast: Contrast, circle: Circle, num_fields: int) -> Field:
-    """The field in this circle, given at reduced size."""
-    reduced = circle.filled(*contrast.level.shape)
+def _round_field(contrast: Contrast, circles: list[Circle], bright: np.ndarray) -> Field:
+    """The field in the first of these circles, which are given at reduced size."""
+    circle = circles[0]
+    num_fields = max(len(circles), 1 + num_others(bright, circle))
     circle = _at_half_height(contrast, circle.enlarged(contrast.factor))
     mask = circle.filled(*contrast.hw)
-    return Field(mask=mask, circle=circle, reduced=reduced, num_fields=num_fields)
+    return Field(mask=mask, circle=circle, num_fields=num_fields)
 
 
 def _is_step(level: np.ndarray, region: np.ndarray, surround: float, threshold: float) -> bool:

@@ -99,9 +99,12 @@ def _on_dark(image: np.ndarray, reduced: np.ndarray, factor: int) -> tuple[Field
     if surround > MAX_SURROUND_SHARE * retina:
         return None, True
     field = find_field(contrast, retina)
-    if field is not None and field.reduced.sum() < MIN_LIT_SHARE * lit.sum():
-        return None, True
-    return field, bool(lit.mean() >= MIN_AREA_SHARE)
+    num_lit = np.count_nonzero(lit)
+    if field is not None:
+        num_found = np.count_nonzero(field.mask[::factor, ::factor])
+        if num_found < MIN_LIT_SHARE * num_lit:
+            return None, True
+    return field, bool(num_lit >= MIN_AREA_SHARE * lit.size)
 
 
 def fov_diameter_px(fov: np.ndarray) -> float:

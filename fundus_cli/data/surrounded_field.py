@@ -69,7 +69,9 @@ def _field_inside(
     if not lit.any():
         return None
     field = find_field(contrast, float(median(distance[lit])))
-    if field is None or not _is_enclosed(field.reduced, distance, surround):
+    if field is None:
+        return None
+    if not _is_enclosed(field.mask[::factor, ::factor], distance, surround):
         return None
     is_cut_out = distance.shape != reduced.shape[:2]
     if field.circle is None and is_cut_out and rim_share < MIN_SHAPE_RIM_SHARE:
