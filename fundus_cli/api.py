@@ -14,9 +14,9 @@ from torch import nn
 from fundus_cli.commands.evaluate import load_members, score_loaded
 from fundus_cli.commands.train import run as run_training
 from fundus_cli.config import Device, EvalConfig, Precision, TrainConfig
-from fundus_cli.config.compose import compose_config
+from fundus_cli.config.compose import compose_config, set_keys
 from fundus_cli.config.idle_keys import without_effect
-from fundus_cli.config.overrides import data_changes, parse_overrides, quoted, typed_keys
+from fundus_cli.config.overrides import data_changes, parse_overrides, quoted
 from fundus_cli.errors import ConfigError
 from fundus_cli.evaluation.evaluator import Evaluation
 from fundus_cli.inference.network import Prediction, SegmentationNetwork
@@ -207,7 +207,7 @@ def train(
     with Terminal(quiet=not verbose) as terminal:
         words = tuple(overrides)
         context = Context(terminal=terminal, stop=StopRequest(), words=words, arguments=words)
-        for warning in without_effect(config, typed_keys(words)):
+        for warning in without_effect(config, set_keys("train", words, folder)):
             terminal.print_line(warning)
         run_training(config, context, custom)
     output = Path(config.output)

@@ -14,7 +14,7 @@ from fundus_cli import __version__
 from fundus_cli.cli.help_page import help_page
 from fundus_cli.cli.programs import PROGRAMS
 from fundus_cli.config import SCHEMAS, TrainConfig
-from fundus_cli.config.compose import Command, compose_config, compose_dict
+from fundus_cli.config.compose import Command, compose_config, compose_dict, set_keys
 from fundus_cli.config.config_folder import search_path
 from fundus_cli.config.idle_keys import without_effect
 from fundus_cli.config.overrides import (
@@ -23,7 +23,6 @@ from fundus_cli.config.overrides import (
     data_changes,
     expand_sweep,
     parse_overrides,
-    typed_keys,
 )
 from fundus_cli.errors import ConfigError, SweepError
 from fundus_cli.run.context import Context
@@ -82,7 +81,8 @@ def run(name: str, line: Sequence[str], stop: StopRequest) -> None:
             arguments=tuple(line),
             data_changes=data_changes(overrides),
         )
-        for warning in without_effect(config, typed_keys(arguments.overrides)):
+        keys = set_keys(name, arguments.overrides, arguments.config_dir)
+        for warning in without_effect(config, keys):
             terminal.print_line(warning)
         program.run(config, context)
 

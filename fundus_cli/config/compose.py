@@ -13,8 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fundus_cli.config import SCHEMAS
-from fundus_cli.config.config_folder import search_path
-from fundus_cli.config.overrides import CONFIG_MODULE, check_overrides, parse_overrides
+from fundus_cli.config.config_folder import preset_keys, search_path
+from fundus_cli.config.overrides import (
+    CONFIG_MODULE,
+    check_overrides,
+    parse_overrides,
+    typed_keys,
+)
 from fundus_cli.config.typed import first_line, leaves, to_typed
 from fundus_cli.errors import ConfigError
 
@@ -77,6 +82,16 @@ def compose_config(
     except OmegaConfBaseException as error:
         # Values are interpolated when they are looked at.
         raise ConfigError(first_line(error)) from error
+
+
+def set_keys(program: str, overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """The dotted keys that a user has set: typed, or in chosen presets of a config folder."""
+    keys = typed_keys(overrides)
+    if config_dir is not None:
+        command = Command(config_name=program, overrides=tuple(overrides), config_dir=config_dir)
+        _, hydra_config = compose_dict(command)
+        keys += preset_keys(config_dir, hydra_config.runtime.choices)
+    return keys
 
 
 def compose_dict(command: Command) -> tuple[DictConfig, DictConfig]:

@@ -6,6 +6,7 @@ therefore neither be brought along nor be named.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fundus_cli.config.regular_files import read_regular
+from fundus_cli.config.typed import leaves
 from fundus_cli.errors import ConfigError
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "augment", "experiment")
@@ -153,6 +155,25 @@ def preset_names(folder: Path) -> list[str]:
     """Names that can be chosen in a group's folder, sorted; those with a leading _ are bases."""
     names = [entry.name.removesuffix(".yaml") for entry in folder.glob("[!_]*.yaml")]
     return sorted(name for name in names if NAME.fullmatch(name))
+
+
+def preset_keys(config_dir: Path, choices: Mapping[str, str | None]) -> list[str]:
+    """The dotted keys that the chosen presets of a config folder set.
+
+    Args:
+        config_dir: the folder.
+        choices: {group: name} of everything that was chosen, also by other presets.
+    """
+    found = []
+    for group, name in choices.items():
+        file = config_dir / group / f"{name}.yaml"
+        if group in GROUPS and name is not None and file.is_file():
+            preset = _checked(_text(file, MOST_BYTES), file, group)
+            plain = OmegaConf.to_container(preset.content)
+            prefix = "" if preset.package == "_global_" else f"{group}."
+            set_here = (key for key, _ in leaves(plain))
+            found += [prefix + key for key in set_here if not key.startswith("defaults")]
+    return found
 
 
 def _text(file: Path, most_bytes: int) -> str:

@@ -225,6 +225,8 @@ def _instead_of_images(index: FileIndex, split: SplitConfig, split_name: str) ->
             f"data.{split_name}.ids=[{patterns}]"
         )
     folder = folder_of(split.image)
+    if not folder.endswith("_images") and (index.root / f"{split_name}_images").is_dir():
+        return f"; there is a folder {split_name}_images, which data=folder reads"
     if not (index.root / folder).is_dir():
         without = "; without test images: data.test=null" if split_name == "test" else ""
         return f"; there is no folder {folder}{without}"

@@ -72,10 +72,13 @@ def test_mistakes_are_told_as_for_every_command(
 
 
 def test_fix_in_place_is_refused(command: RunCommand, tiny_set: Path) -> None:
-    for place in (tiny_set, tiny_set / "fixed"):
+    for place, words in (
+        (tiny_set, "is the folder of the data set"),
+        (tiny_set / "fixed", "is inside the data set"),
+    ):
         result = command("check", f"data.root={tiny_set}", "fix=true", f"output={place}")
         assert result.returncode == 6
-        assert "is inside the data set" in result.stderr
+        assert words in result.stderr
         assert not (tiny_set / "fixed").exists()
 
 

@@ -7,7 +7,7 @@ from conftest import RunCommand, small
 
 import fundus_cli
 from fundus_cli.config import SCHEMAS
-from fundus_cli.config.compose import compose_config
+from fundus_cli.config.compose import compose_config, set_keys
 from fundus_cli.config.idle_keys import idle_keys, without_effect
 from fundus_cli.config.keys import all_keys
 from fundus_cli.config.overrides import typed_keys
@@ -160,3 +160,23 @@ def test_the_command_and_python_say_so(
     del words[1]
     fundus_cli.train([*words, f"output={tmp_path / 'api'}", "data.patches_per_epoch=64"])
     assert line in capfd.readouterr().out
+
+
+def test_keys_of_presets_of_ones_own_are_named_too(tmp_path: Path) -> None:
+    for group, name, text in (
+        (
+            "experiment",
+            "mine",
+            "# @package _global_\ndefaults:\n  - override /loss: bce\nepochs: 3\n",
+        ),
+    ):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / f"{name}.yaml").write_text(text)
+    with (tmp_path / "experiment" / "mine.yaml").open("a") as file:
+        file.write("loss:\n  dice_weight: 0.3\n")
+    words = ["experiment=mine", "data.root=d"]
+    keys = set_keys("train", words, tmp_path)
+    assert sorted(keys) == ["data.root", "epochs", "loss.dice_weight"]
+    config = compose_config("train", words, tmp_path)
+    (line,) = without_effect(config, keys)
+    assert line.startswith("warning: loss.dice_weight has no effect: loss=bce")

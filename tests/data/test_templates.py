@@ -187,3 +187,9 @@ def test_optional_field_of_view_masks_are_all_there_or_none(tmp_path: Path) -> N
     touch(tmp_path, "train_fov/b.gif")
     found, problems = match(tmp_path, split)
     assert [f.fov.name for f in found if f.fov] == ["a.png", "b.gif"]
+
+
+def test_a_set_in_folders_of_ones_own_is_pointed_to_its_preset(tmp_path: Path) -> None:
+    touch(tmp_path, "train_images/a.png", "train_masks/a.png")
+    (problem, *_) = match(tmp_path, preset("chasedb1").train)[1]
+    assert problem.endswith("; there is a folder train_images, which data=folder reads")

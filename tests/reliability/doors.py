@@ -15,7 +15,8 @@ from conftest import tiny_image, write_tiny_set
 from fundus_cli.commands.evaluate import load_members, score_loaded
 from fundus_cli.commands.predict import predict
 from fundus_cli.commands.report import report
-from fundus_cli.commands.train import _checked_resume, train
+from fundus_cli.commands.train import train
+from fundus_cli.commands.train_start import _checked_resume
 from fundus_cli.config import EvalConfig, PredictConfig, ReportConfig, TrainConfig
 from fundus_cli.config.compose import compose_config
 from fundus_cli.data.dataset import load_dataset
@@ -99,10 +100,11 @@ class Doors:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         shutil.copyfile(path, folder / "last.pt")
-        saved = newest_checkpoint(folder, lambda line: None)
-        _checked_resume(saved, config, self.dataset)
+        found = newest_checkpoint(folder)
+        assert found is not None
+        _checked_resume(found.saved, config, self.dataset)
         trainer = self.trainer(config, folder)
-        trainer.restore(saved)
+        trainer.restore(found.saved)
         trainer.fit(lambda: None)
 
     def predict(self, path: Path) -> None:

@@ -72,7 +72,7 @@ def test_what_the_last_step_spoils_is_not_validated_and_not_saved(
 def test_a_network_whose_output_overflows_is_named(
     tmp_path: Path, shared_tiny_set: Path, whole: tuple[Path, list[str]], program: str
 ) -> None:
-    content = torch.load(whole[0] / "best.pt", weights_only=True)
+    content = read_content(whole[0] / "best.pt")
     for part in ("model", "averaged"):
         for name, tensor in content[part].items():
             if tensor.is_floating_point() and "running" not in name:

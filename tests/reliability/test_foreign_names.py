@@ -144,12 +144,6 @@ def test_pipes_in_a_run_folder_are_as_good_as_nothing(
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_a_pipe_in_a_config_folder(tmp_path: Path) -> None:
-    os.mkfifo(preset(tmp_path, "mine", "vessel") / "data" / "pipe.yaml")
-    with pytest.raises(ConfigError, match=r"--config-dir .*: pipe\.yaml is no file"):
-        compose_config("train", ("data=mine",), tmp_path)
-
-
 def test_pipes_in_a_folder_of_masks(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "best.pt")
     Image.fromarray(tiny_image(0)[0]).save(tmp_path / "photo.png")
@@ -205,5 +199,5 @@ def test_waiting_and_memory_are_the_commands_own(tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "good.pt")
     stored = checkpoint.load(with_config(tmp_path / "good.pt", tmp_path / "bad.pt", greedy))
     config = compose_config("eval", ("checkpoint=x", "data.cache_gb=2"))
-    data = data_config(config, {"cache_gb": 2}, stored.config.data)
+    data = data_config(config, {"cache_gb": 2}, stored)
     assert (data.timeout_s, data.cache_gb) == (300, 2)
