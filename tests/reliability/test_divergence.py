@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import read_content
 from reliability.forks import Forked
 from reliability.kit import complaint, train
 
