@@ -1,5 +1,6 @@
 """Refuse output folders in which a program could overwrite or move what is not its own."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,9 +29,10 @@ def check_output(
             or it holds images and none of `marks`.
     """
     check_writable(output)
-    folder = Path(output).resolve()
+    # By names alone: the data set's drive may not respond, and here nothing would end the wait.
+    folder = Path(os.path.abspath(output))  # noqa: PTH100
     if data_root is not None:
-        root = Path(data_root).expanduser().resolve()
+        root = Path(os.path.abspath(Path(data_root).expanduser()))  # noqa: PTH100
         if folder == root or folder in root.parents:
             raise RunFolderError(
                 f"output={output}: is the folder of the data set ({data_root}) or above it; choose "

@@ -1,6 +1,9 @@
 """Too little memory for the libraries themselves: one line, and the exit code of the machine."""
 
+import functools
 import resource
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +14,12 @@ from reliability.kit import complaint, run, train
 from fundus_cli.run.machine_errors import is_out_of_memory, trouble
 
 
+@functools.cache
 def loaded_bytes() -> int:
-    """The address space of this process, which has imported torch and the rest."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmSize:")[2].split()[0]) * 1024
+    """The address space of a new process that has imported torch and little else."""
+    code = "import torch; print(open('/proc/self/status').read())"
+    status = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    return int(status.decode().partition("VmSize:")[2].split()[0]) * 1024
 
 
 LONG = [(share, program) for share in (0.3, 0.45, 0.75, 0.8) for program in ("train", "predict")]
@@ -22,7 +27,7 @@ LONG = [(share, program) for share in (0.3, 0.45, 0.75, 0.8) for program in ("tr
 
 @pytest.mark.parametrize(
     ("share", "program"),
-    [(0.6, "train"), (0.85, "predict"), *(pytest.param(*p, marks=pytest.mark.slow) for p in LONG)],
+    [(0.6, "train"), (0.6, "predict"), *(pytest.param(*p, marks=pytest.mark.slow) for p in LONG)],
 )
 def test_libraries_that_do_not_fit(
     tmp_path: Path, shared_tiny_set: Path, share: float, program: str

@@ -124,7 +124,7 @@ def test_what_was_learned_before_is_known_to_eval(place: Path) -> None:
         place, "eval", "checkpoint=third/last.pt", "data.root=former", "split=all", "output=scores"
     ).result()
     assert scored.returncode == 0, scored.stderr
-    (line,) = [row for row in scored.stdout.splitlines() if "were trained on" in row]
+    line, _ = [row for row in scored.stdout.splitlines() if "were trained on" in row]
     assert line.startswith("warning: 5 of these images were trained on")
     assert line.endswith("about new ones: p1, p2, p3, p4, p5")
 
