@@ -1,6 +1,7 @@
 """Load the optimizer's state from a checkpoint, after comparing it with what it should be."""
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from fundus_cli.run.checkpoint import Checkpoint
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
     """Load the optimizer's state from a checkpoint.
 
-    Learning rate, weight decay and momentum stay those of `optimizer`, which come from the config;
-    only an optimizer from Python, which may keep counters beside them, gets the stored ones.
+    Weight decay and momentum stay those of `optimizer`, which come from the config. The stored
+    learning rate is that of the last step, which the log of an epoch without a further step needs;
+    every step sets its own. An optimizer from Python, which may keep counters beside them, gets
+    all that was stored.
 
     Raises:
         DataError: the state belongs to another optimizer or network.
@@ -26,13 +29,24 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
             if [g.get("params") for g in state["param_groups"]] != [g["params"] for g in own]:
                 raise ValueError("it has other groups of weights")
             _check_state(optimizer, state["state"])
-            state = {"state": state["state"], "param_groups": own}
+            groups = [
+                {**group, "lr": _learning_rate(stored)}
+                for group, stored in zip(own, state["param_groups"], strict=True)
+            ]
+            state = {"state": state["state"], "param_groups": groups}
         optimizer.load_state_dict(state)
     except MemoryError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise DataError(f"{saved.path}: the optimizer's state does not fit ({reason})") from error
+
+
+def _learning_rate(group: dict[str, Any]) -> float:
+    value = group["lr"]
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise ValueError("lr is not a learning rate")
+    return float(value)
 
 
 def _check_state(optimizer: torch.optim.Optimizer, state: dict[Any, Any]) -> None:

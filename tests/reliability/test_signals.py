@@ -85,8 +85,8 @@ def test_while_files_are_written_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("method", "nth", "words"),
     [
-        # Two images of test and two of val an epoch; the signal comes with the first of val.
-        ("logits", 4, "saved at epoch 2, step"),
+        # One image of test and two of val an epoch; the signal comes with the first of val.
+        ("logits", 5, "saved at epoch 2, step"),
         # With the first of two images of the final scoring.
         ("probability", 1, "training is complete"),
     ],
